@@ -1,0 +1,77 @@
+# The commands of this project. Each one installs what it needs; `make help` lists them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core -name '*.rs' -o -name Cargo.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help run install test test-rust test-python lint format lock clean
+
+help: ## lists these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: install ## builds everything and starts the demo on http://127.0.0.1:8000
+	$(BIN)/jasaweb-rt serve --demo
+
+install: $(VENV)/.core-release ## builds the package (release profile) into .venv
+
+test: test-rust test-python ## builds everything and runs every test
+
+test-rust:
+	cargo test --locked --workspace
+
+test-python: $(VENV)/.core-dev $(VENV)/.browser
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.core-dev ## formatting, lints, types, stub, migrations
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features python -- -D warnings
+	$(BIN)/ruff format --check python tests
+	$(BIN)/ruff check python tests
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases jasaweb_rt._core
+	$(BIN)/squawk --config .squawk.toml migrations/*.sql
+
+format: $(VENV)/.dev ## rewrites Rust and Python in the house format
+	cargo fmt
+	$(BIN)/ruff format python tests
+	$(BIN)/ruff check --fix python tests
+
+lock: $(VENV)/.dev ## writes requirements/*.txt anew from pyproject.toml
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build $(LOCK_OPTIONS) -o requirements/runtime.txt
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev $(LOCK_OPTIONS) -o requirements/dev.txt
+
+LOCK_OPTIONS := --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
+
+clean: ## removes what was built; data under .jasaweb stays
+	rm -rf $(VENV) target build python/jasaweb_rt/*.so
+
+$(VENV)/.venv:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; name another Python, 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo is not installed; install a Rust toolchain, 1.89 or newer" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.runtime: $(VENV)/.venv requirements/runtime.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(VENV)/.core-release: $(VENV)/.runtime $(CORE_SOURCES)
+	$(BIN)/maturin develop --release --quiet
+	rm -f $(VENV)/.core-dev && touch $@
+
+$(VENV)/.core-dev: $(VENV)/.dev $(CORE_SOURCES)
+	$(BIN)/maturin develop --quiet
+	rm -f $(VENV)/.core-release && touch $@
+
+# A browser for the tests: the system's, or Debian's package where we may install it.
+$(VENV)/.browser: $(VENV)/.dev
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+	  || { echo "chromium is missing; install it (Debian: apt-get install chromium) for the browser tests" >&2; exit 1; }
+	touch $@

@@ -1,0 +1,210 @@
+"""The Rust core: sockets, sessions, fan-out. Everything here may be called from any thread."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, final
+
+class RealtimeError(Exception):
+    """Base of every error that is the core's own."""
+
+class ServerStoppedError(RealtimeError):
+    """The call needs a running server: before `start`, after `stop`, or in a fork of the process that started it."""
+
+class OverloadedError(RealtimeError):
+    """The send backlog is full; nothing was lost that was queued before. Try again later."""
+
+@final
+class Connected:
+    """A connection was opened and registered."""
+
+    connection_id: str
+    user_id: str
+    role: str
+    name: str
+    client_address: str
+    user_agent: str | None
+
+@final
+class Disconnected:
+    """A connection has ended."""
+
+    connection_id: str
+    user_id: str
+    code: int
+    """Close code of the contract; 1005 or 1006 where the peer sent none (RFC 6455 section 7.4.1)."""
+    reason: str
+    status: Literal["disconnected", "timeout", "error"]
+
+@final
+class ClientFrame:
+    """A text message from a client, valid UTF-8, within the size and rate limits; nothing else of it was checked."""
+
+    connection_id: str
+    user_id: str
+    role: str
+    frame: bytes
+
+@final
+class SyncRequest:
+    """A session waits for what lies in the database: answer it with `answer_sync`, or `disconnect` it."""
+
+    connection_id: str
+    user_id: str
+    after: int | None
+    """Everything after this `seq` is wanted; `None`: the client gave no position and starts at the head."""
+    epoch: str | None
+    """The epoch that the client named with its position, if any."""
+    first: bool
+    """True for the answer that a new session waits for (checked identity, `sync` frame); false to fill a gap."""
+
+@final
+class LogRecord:
+    """A log record of the core."""
+
+    level: Literal["ERROR", "WARNING", "INFO", "DEBUG"]
+    target: str
+    message: str
+
+Event = Connected | Disconnected | ClientFrame | SyncRequest | LogRecord
+
+@final
+class Stats:
+    """Counters since `start`; `connections`, `users` and `queued_bytes` are as of now."""
+
+    connections: int
+    users: int
+    connections_opened: int
+    connections_closed: int
+    handshakes_refused: int
+    frames_published: int
+    deliveries: int
+    writes: int
+    bytes_written: int
+    frames_received: int
+    slow_consumers: int
+    events_dropped: int
+    queued_bytes: int
+    panics: int
+
+@final
+class ConnectionInfo:
+    """One open connection, as of now."""
+
+    connection_id: str
+    user_id: str
+    role: str
+    name: str
+    client_address: str
+    user_agent: str | None
+    connected_at: float
+    """Unix time in seconds."""
+    last_activity: float
+    """Unix time in seconds of the last frame from the client, a pong included."""
+    last_seq: int
+    """`seq` of the last durable frame that was queued to it."""
+    queued_bytes: int
+
+@final
+class FanoutServer:
+    """Accepts WebSocket connections on threads of its own and fans frames out to them.
+
+    A frame is `str`, `bytes` (UTF-8), or a message struct of `jasaweb_rt.messages`.
+    """
+
+    def __new__(
+        cls,
+        *,
+        token_secret: str | bytes,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token_secret_previous: str | bytes | None = None,
+        allowed_origins: Sequence[str] = (),
+        trusted_proxies: Sequence[str] = (),
+        require_tls: bool | None = None,
+        max_connections: int = 0,
+        max_connections_per_user: int = 10,
+        max_connections_per_ip: int = 100,
+        connect_rate_per_ip: int = 20,
+        connect_burst_per_ip: int = 100,
+        message_rate: int = 20,
+        message_burst: int = 50,
+        max_message_bytes: int = 65536,
+        send_queue_bytes: int = 1048576,
+        workers: int | None = None,
+        coalesce_ms: int = 10,
+        ping_interval: float = 25.0,
+        pong_timeout: float = 10.0,
+        app_socket: str | None = None,
+        sync: bool = False,
+    ) -> FanoutServer: ...
+    def start(self) -> None:
+        """Listens and returns. OSError: the port cannot be had."""
+
+    def stop(self, drain_seconds: float = 10.0) -> None:
+        """Closes every connection with 1001 and a retry time, and returns when all have gone, at the latest after `drain_seconds`."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that the server listens on."""
+
+    @property
+    def node_id(self) -> str:
+        """First part of every connection id of this server; new with each `FanoutServer`."""
+
+    def broadcast_to_user(self, user_id: str, frame: Any) -> int:
+        """Returns how many connections it was queued to."""
+
+    def broadcast_to_users(self, user_ids: Sequence[str], frame: Any) -> int: ...
+    def broadcast_to_admins(self, frame: Any) -> int: ...
+    def broadcast_to_clients(self, frame: Any) -> int: ...
+    def broadcast_to_all(self, frame: Any) -> int: ...
+    def broadcast_many(self, items: Sequence[tuple[str, Any]]) -> int: ...
+    def send(self, connection_id: str, frame: Any) -> int:
+        """To one connection: 1, or 0 where it is not open."""
+
+    def disconnect(self, connection_id: str, code: int = 4500) -> bool:
+        """Closes a connection with a code of the contract (1000, 1008, 1011, 1013, 4001, 4500); false where it is not open."""
+
+    def stats(self) -> Stats: ...
+    def connections(self) -> list[ConnectionInfo]:
+        """Every open connection, in no particular order."""
+
+    def on_message(self, callback: Callable[[list[tuple[str, str, str, bytes]]], object]) -> None:
+        """Calls `callback` with batches of `(connection_id, user_id, role, frame)`, on a thread of its own, until `stop`."""
+
+    def fileno(self) -> int:
+        """File descriptor that is readable while events wait."""
+
+    def drain_events(self, limit: int = 4096) -> list[Event]:
+        """Takes the events that wait, oldest first."""
+
+    def publish(self, items: Sequence[tuple[str, int, int, Any]]) -> int:
+        """Durable frames, each `(user_id, seq, rev, frame)`: every session gets its user's in `seq` order, each once."""
+
+    def publish_read(self, items: Sequence[tuple[str, int, Any]]) -> int:
+        """`read` frames, each `(user_id, rev, frame)`; one with a `rev` not above the session's is dropped."""
+
+    def announce_heads(self, items: Sequence[tuple[str, int]]) -> None:
+        """Each `(user_id, head_seq)` as committed: sessions that are behind ask for what they lack."""
+
+    def answer_sync(
+        self,
+        connection_id: str,
+        *,
+        role: str,
+        head: int,
+        through: int,
+        rev: int,
+        preface: Any = None,
+        frames: Sequence[tuple[int, Any]] = (),
+    ) -> bool:
+        """Answers a `SyncRequest` with what lies up to `through`, final also for numbers that are missing from `frames`.
+
+        `preface` (a `sync` or `resync` frame) goes out first. While `through` is below `head`, the session asks again
+        once its queue has drained. Returns false where the connection is gone.
+        """
+
+    def set_draining(self, draining: bool) -> None:
+        """While true, new connections are refused with 503; open ones stay."""
+
+def verify_token(token: str, secret: str | bytes, *, previous: str | bytes | None = None, now: float) -> tuple[str, str, str, int | None]:
+    """Checks a connection token at Unix time `now`: `(user_id, role, name, session_exp)`. ValueError names what is wrong."""

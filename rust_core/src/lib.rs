@@ -1,0 +1,31 @@
+//! The core of `jasaweb_rt`: it accepts WebSocket connections and fans frames out to users.
+//!
+//! # Layout
+//!
+//! Leaves, which know nothing of the rest: [`config`], [`error`], [`close`], [`metrics`], [`clock`].
+//!
+//! Rules without I/O, tested without a network:
+//! - [`frame`]: a message encoded once into wire bytes, shared by every connection;
+//! - [`token`]: who may open a socket;
+//! - [`send_queue`]: what is still to be written to one connection, bounded in bytes;
+//! - [`sequence`]: deliver, drop as duplicate, or report a gap;
+//! - [`rate_limit`]: how many frames a client may send.
+//!
+//! The moving parts:
+//! - [`front_door`]: the one public port: HTTP heads, admission, upgrade; [`proxy`] forwards the rest to the app;
+//! - [`hub`]: the handle through which everything is published; it knows which shard owns a user;
+//! - [`shard`]: a thread that owns its users' sessions outright;
+//! - [`session`]: one connection's reader, limits, heartbeat and close; [`transport`]: the socket under tungstenite;
+//! - [`events`]: the bounded queue through which the embedding program is told;
+//! - [`server`]: owns the threads: start, drain, stop.
+//!
+//! # The way of a frame
+//!
+//! `Hub::publish*` → the owning shard's command queue → send queues of the user's sessions → one `writev` per session.
+//! Nothing on that way takes a lock or copies the frame. The only locks of the crate guard the hub's small index
+//! (user → number of connections), the event queue and the admission counters; none is ever held while another is taken.
+
+pub mod close;
+pub mod config;
+pub mod error;
+pub mod token;
