@@ -1,0 +1,213 @@
+"""What can be configured. The one place of names, defaults and limits; read once, by the entry point.
+
+A value comes from the environment, else from a `.env` file, else from the default here. An empty value
+counts as none, except for a secret, where it is an error. How text becomes a value stands in `config_source`, where
+secrets come from in `config_secrets`.
+"""
+
+import os
+import resource
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from jasaweb_rt import config_secrets, config_source
+from jasaweb_rt.exceptions import ConfigurationError
+
+__all__ = ["PREFIX", "Settings", "load_settings", "max_connections_for"]
+
+PREFIX = config_source.PREFIX
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2_000_000_000)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+
+_SECRETS = frozenset({"jwt_secret", "token_secret", "token_secret_previous", "midtrans_server_key"})
+_URLS = frozenset({"database_url", "migrate_url", "nats_url"})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings, checked. A limit of 0 is off. Secrets do not show in `repr`."""
+
+    jwt_secret: str
+    """HS256 key of session JWTs, at least 32 bytes. `JASAWEB_RT_JWT_SECRET`, or `_JWT_SECRET_FILE`; none of these:
+    generated once and kept in `data_dir`."""
+    token_secret: str
+    """HS256 key of connection tokens, at least 32 bytes. `JASAWEB_RT_TOKEN_SECRET`, or `_TOKEN_SECRET_FILE`; none of
+    these: derived from `jwt_secret`."""
+    token_secret_previous: str | None = None
+    """Key of connection tokens accepted until a rotation is over. `JASAWEB_RT_TOKEN_SECRET_PREVIOUS`, or `_FILE`."""
+    database_url: str | None = None
+    """PostgreSQL 14 or newer; none: the embedded server. `DATABASE_URL`, without prefix."""
+    migrate_url: str | None = None
+    """URL of a role that may create tables; none: `database_url`. `JASAWEB_RT_MIGRATE_URL`."""
+    host: str = "127.0.0.1"
+    """Address of the public front door. `JASAWEB_RT_HOST`."""
+    port: Port = 8000
+    """Port of the public front door; 0 takes a free one. `JASAWEB_RT_PORT`."""
+    public_url: str | None = None
+    """What the outside calls this server, as in `https://rt.example.org`; none: taken from each request.
+    `JASAWEB_RT_PUBLIC_URL`."""
+    session_cookie: str = "auth_token"
+    """Cookie that carries the session JWT. `JASAWEB_RT_SESSION_COOKIE`."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins that may open sockets beside the server's own; `*`: any. `JASAWEB_RT_ALLOWED_ORIGINS`, with commas."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose `X-Forwarded-*` is believed. `JASAWEB_RT_TRUSTED_PROXIES`, comma-separated."""
+    require_tls: bool | None = None
+    """Whether a plain WebSocket is refused that no trusted proxy took in by https; none: true unless bound to loopback.
+    `JASAWEB_RT_REQUIRE_TLS`."""
+    max_connections: Count = 0
+    """Sockets in all; more get 503. `JASAWEB_RT_MAX_CONNECTIONS`; from `ulimit -n` where not given."""
+    max_connections_per_user: Count = 10
+    """Sockets of one user; one more closes with 1008. `JASAWEB_RT_MAX_CONNECTIONS_PER_USER`."""
+    max_connections_per_ip: Count = 100
+    """Sockets from one address; more get 429. `JASAWEB_RT_MAX_CONNECTIONS_PER_IP`."""
+    connect_rate_per_ip: Count = 20
+    """New connections a second from one address; more get 429. `JASAWEB_RT_CONNECT_RATE_PER_IP`."""
+    connect_burst_per_ip: Count = 100
+    """New connections that one address may open at once. `JASAWEB_RT_CONNECT_BURST_PER_IP`."""
+    message_rate: Count = 20
+    """Frames a second from one client; more close with 1008. `JASAWEB_RT_MESSAGE_RATE`."""
+    message_burst: Count = 50
+    """Frames that one client may send at once. `JASAWEB_RT_MESSAGE_BURST`."""
+    max_message_bytes: Annotated[int, msgspec.Meta(ge=1024, le=16_777_216)] = 65_536
+    """Bytes of a client's message; a longer one closes with 1009. `JASAWEB_RT_MAX_MESSAGE_BYTES`."""
+    send_queue_bytes: Annotated[int, msgspec.Meta(ge=65_536, le=1_073_741_824)] = 1_048_576
+    """Bytes that may wait for one connection; more close it with 4002. `JASAWEB_RT_SEND_QUEUE_BYTES`."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    """Threads of the core; none: one for each processor core. `JASAWEB_RT_WORKERS`."""
+    coalesce_ms: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
+    """Least milliseconds between two writes to one connection under load; 0: at once. `JASAWEB_RT_COALESCE_MS`."""
+    ping_interval: Seconds = 25.0
+    """Seconds of silence after which a peer is pinged. `JASAWEB_RT_PING_INTERVAL`."""
+    pong_timeout: Seconds = 10.0
+    """Seconds that a peer has to answer a ping before it is closed with 4003. `JASAWEB_RT_PONG_TIMEOUT`."""
+    message_log: Literal["durable", "off"] = "durable"
+    """Which frames that were sent are kept in `websocket_messages`. `JASAWEB_RT_MESSAGE_LOG`."""
+    drain_seconds: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 10.0
+    """Seconds that a stop may take in all. `JASAWEB_RT_DRAIN_SECONDS`."""
+    metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks that may read the details of `/readyz`. `JASAWEB_RT_METRICS_NETWORKS`, comma-separated."""
+    role: Literal["all", "gateway", "app"] = "all"
+    """Which part of the server this process is. `JASAWEB_RT_ROLE`; this version knows `all`."""
+    nats_url: str | None = None
+    """Servers of a cluster. `JASAWEB_RT_NATS_URL`; not in this version, nor `_NATS_CREDENTIALS` and `_NATS_CA`."""
+    nats_credentials: Path | None = None
+    nats_ca: Path | None = None
+    tls_cert: Path | None = None
+    """PEM files. `JASAWEB_RT_TLS_CERT`, `JASAWEB_RT_TLS_KEY`; not in this version."""
+    tls_key: Path | None = None
+    app_url: str | None = None
+    """Where a gateway forwards. `JASAWEB_RT_APP_URL`; not in this version."""
+    compress_min_bytes: Count = 512
+    """Frames from this size on are deflated. `JASAWEB_RT_COMPRESS_MIN_BYTES`; this version deflates none."""
+    midtrans_server_key: str | None = None
+    """Key of the payment webhook. `JASAWEB_RT_MIDTRANS_SERVER_KEY`; not in this version."""
+    retention_days: Count = 30
+    """Days that logs are kept. `JASAWEB_RT_RETENTION_DAYS`; this version keeps none."""
+    data_dir: Path = Path(".jasaweb")
+    """Folder of the embedded database and of generated secrets, under the working directory. Not a variable."""
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        shown: list[tuple[str, object]] = []
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and name in _SECRETS:
+                value = "***"
+            elif value is not None and name in _URLS:
+                value = config_source.without_password(value)
+            shown.append((name, value))
+        return shown
+
+    @property
+    def csrf_secret(self) -> str:
+        """Key that signs CSRF tokens, derived from `jwt_secret`."""
+        return config_secrets.derive(self.jwt_secret, "jasaweb-rt csrf token 1")
+
+
+_NOT_IN_THIS_VERSION: dict[str, tuple[frozenset[str], str]] = {
+    # Field: the texts that this version can honour, and what to do about any other.
+    "nats_url": (frozenset(), "this version runs as a single node; unset it"),
+    "nats_credentials": (frozenset(), "this version runs as a single node; unset it"),
+    "nats_ca": (frozenset(), "this version runs as a single node; unset it"),
+    "tls_cert": (
+        frozenset(),
+        "this version serves no TLS; put a proxy in front, name it in JASAWEB_RT_TRUSTED_PROXIES",
+    ),
+    "tls_key": (frozenset(), "this version serves no TLS; put a proxy in front, name it in JASAWEB_RT_TRUSTED_PROXIES"),
+    "role": (frozenset({"all"}), "this version runs as one process; unset it or set it to 'all'"),
+    "app_url": (frozenset(), "this version forwards to its own app only; unset it"),
+    "midtrans_server_key": (frozenset(), "this version has no payment webhook; unset it"),
+    "compress_min_bytes": (frozenset({"0", "512"}), "this version does not compress frames; unset it or set it to 0"),
+    "retention_days": (frozenset({"0", "30"}), "this version keeps no logs; unset it or set it to 0"),
+}
+
+
+_PARSERS = {
+    "database_url": config_source.database_url,
+    "migrate_url": config_source.database_url,
+    "public_url": config_source.public_url,
+    "allowed_origins": config_source.origins,
+    "trusted_proxies": config_source.networks,
+    "metrics_networks": config_source.networks,
+    "session_cookie": config_source.cookie_name,
+}
+
+
+def load_settings(
+    environ: Mapping[str, str] = os.environ,
+    dotenv: Path | None = Path(".env"),
+    *,
+    data_dir: Path = Path(".jasaweb"),
+) -> Settings:
+    """Reads and checks every setting; the environment wins over the file `dotenv`, which need not exist.
+
+    Where no JWT secret is configured, one is made in `data_dir` and used from then on.
+
+    Raises:
+        ConfigurationError: with the name of the variable and the mend.
+    """
+    secrets = ("jwt_secret", "token_secret", "token_secret_previous")
+    known = [field for field in Settings.__struct_fields__ if field != "data_dir"] + [
+        f"{name}_file" for name in secrets
+    ]
+    texts = config_source.read(environ, dotenv, known)
+    values: dict[str, object] = {
+        "data_dir": data_dir,
+        "max_connections": max_connections_for(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+    }
+    for field in msgspec.structs.fields(Settings):
+        if (text := texts.get(field.name)) is not None and field.name not in secrets:
+            values[field.name] = _value(field.name, field.type, text)
+    jwt_secret = config_secrets.resolve(texts, "jwt_secret") or config_secrets.generated(data_dir / "jwt_secret")
+    values["jwt_secret"] = jwt_secret
+    values["token_secret"] = config_secrets.resolve(texts, "token_secret") or config_secrets.derive(
+        jwt_secret, "jasaweb-rt connection token 1"
+    )
+    values["token_secret_previous"] = config_secrets.resolve(texts, "token_secret_previous")
+    return msgspec.convert(values, Settings)
+
+
+def _value(field: str, kind: object, text: str) -> object:
+    variable = config_source.variable(field)
+    honoured, mend = _NOT_IN_THIS_VERSION.get(field, (None, ""))
+    if honoured is not None and text not in honoured:
+        raise ConfigurationError(f"{variable} cannot be honoured: {mend}.")
+    parser = _PARSERS.get(field)
+    return parser(variable, text) if parser else config_source.parse(variable, text, kind)
+
+
+def max_connections_for(open_files: int) -> int:
+    """How many sockets fit into a limit of `open_files` (`ulimit -n`); 0, no bound, where that is unlimited.
+
+    A quarter of it, at most 512, is kept for the database, the web app and files.
+    """
+    if open_files == resource.RLIM_INFINITY:
+        return 0
+    return max(1, open_files - min(512, open_files // 4))

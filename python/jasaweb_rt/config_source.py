@@ -1,0 +1,177 @@
+"""How text from the environment and from `.env` becomes checked values; what is wrong is said in one sentence."""
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import msgspec
+from dotenv import dotenv_values
+
+from jasaweb_rt.exceptions import ConfigurationError
+
+__all__ = [
+    "PREFIX",
+    "cookie_name",
+    "database_url",
+    "networks",
+    "origins",
+    "parse",
+    "public_url",
+    "read",
+    "variable",
+    "without_password",
+]
+
+PREFIX = "JASAWEB_RT_"
+_WITHOUT_PREFIX = frozenset({"database_url"})
+_SECRET = re.compile("secret(_previous)?")
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
+# RFC 6265 section 4.1.1: a cookie's name is a token.
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field of `Settings`."""
+    return field.upper() if field in _WITHOUT_PREFIX else PREFIX + field.upper()
+
+
+def read(environ: Mapping[str, str], dotenv: Path | None, fields: Sequence[str]) -> dict[str, str]:
+    """Texts by field, from `environ` and, where it has none, from the file `dotenv`.
+
+    Empty ones are left out, unless they are secrets: an empty secret is a mistake that must not pass.
+
+    Raises:
+        ConfigurationError: a name with our prefix is unknown, or the file cannot be read.
+    """
+    found = _from_file(dotenv) | dict(environ)
+    by_variable = {variable(field): field for field in fields}
+    for name in sorted(found):
+        if name.startswith(PREFIX) and name not in by_variable:
+            raise ConfigurationError(f"{name} is not a setting; {_hint(name, list(by_variable))}")
+    return {
+        field: found[name].strip()
+        for name, field in by_variable.items()
+        if name in found and (found[name].strip() or _SECRET.search(field))
+    }
+
+
+def parse(name: str, text: str, kind: Any) -> object:  # noqa: ANN401  # any type that a field can have
+    """Converts the text of variable `name` to the type `kind`, limits included."""
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        raise ConfigurationError(f"{name} is {text!r}, but must be {_wanted(kind)}.") from None
+
+
+def database_url(name: str, text: str) -> str:
+    """Accepts a URL of PostgreSQL."""
+    if _split(name, text).scheme not in {"postgres", "postgresql"}:
+        raise ConfigurationError(f"{name} must begin with postgresql://, as in postgresql://user:password@host/name.")
+    return text
+
+
+def public_url(name: str, text: str) -> str:
+    """Accepts an http or https URL, and gives it without a slash at its end."""
+    parts = _split(name, text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ConfigurationError(f"{name} is {text!r}, but must be a plain URL such as https://rt.example.org.")
+    return text.rstrip("/")
+
+
+def origins(name: str, text: str) -> tuple[str, ...]:
+    """Accepts a list of origins (RFC 6454 section 6.2), or `*`."""
+    found = tuple(origin.lower() for origin in _items(text))
+    for origin in found:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ConfigurationError(
+                f"{name} names {origin!r}, but an origin is scheme, host and port alone, as in https://www.example.org."
+            )
+    return found
+
+
+def networks(name: str, text: str) -> tuple[str, ...]:
+    """Accepts a list of networks and addresses, and gives them as networks."""
+    found = []
+    for item in _items(text):
+        try:
+            found.append(str(ipaddress.ip_network(item)))
+        except ValueError as error:
+            raise ConfigurationError(f"{name} must list networks such as 10.0.0.0/8, but {error}.") from None
+    return tuple(found)
+
+
+def cookie_name(name: str, text: str) -> str:
+    """Accepts what can be the name of a cookie."""
+    if not _COOKIE_NAME.fullmatch(text):
+        raise ConfigurationError(f"{name} is {text!r}, but the name of a cookie has no blanks and no separators.")
+    return text
+
+
+def without_password(url: str) -> str:
+    """The URL, or each of several with commas between, fit to be printed."""
+    return ",".join(_hide_password(part) for part in url.split(","))
+
+
+def _hide_password(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return "***"
+    if "password" in parts.query:
+        parts = parts._replace(query="***")
+    if password is not None:
+        account, _, host = parts.netloc.rpartition("@")
+        parts = parts._replace(netloc=f"{account.partition(':')[0]}:***@{host}")
+    return urlunsplit(parts)
+
+
+def _from_file(dotenv: Path | None) -> dict[str, str]:
+    if dotenv is None or not dotenv.is_file():
+        return {}
+    try:
+        return {name: value for name, value in dotenv_values(dotenv).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{dotenv} cannot be read ({error}); mend or remove it.") from None
+
+
+def _hint(name: str, known: list[str]) -> str:
+    without = name.removeprefix(PREFIX)
+    if without in known:
+        return f"did you mean {without}, without the prefix?"
+    # Without the prefix, which would make every name look alike.
+    close = difflib.get_close_matches(without, [other.removeprefix(PREFIX) for other in known], n=1, cutoff=0.6)
+    return f"did you mean {PREFIX}{close[0]}?" if close else "remove it, or see the README for the settings there are."
+
+
+def _split(name: str, text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # a property that refuses what is no port
+    except ValueError as error:
+        raise ConfigurationError(f"{name} is not a URL: {error}.") from None
+    return parts
+
+
+def _items(text: str) -> list[str]:
+    return [item for part in text.split(",") if (item := part.strip())]
+
+
+def _wanted(kind: Any) -> str:  # noqa: ANN401  # any type that a field can have
+    info = msgspec.inspect.type_info(kind)
+    options = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    for option in options:
+        if isinstance(option, msgspec.inspect.IntType):
+            return f"a whole number from {option.ge} to {option.le}"
+        if isinstance(option, msgspec.inspect.FloatType):
+            lower = f"above {option.gt:g}" if option.gt is not None else f"from {option.ge:g}"
+            return f"a number {lower} up to {option.le:g}"
+        if isinstance(option, msgspec.inspect.BoolType):
+            return "true or false"
+        if isinstance(option, msgspec.inspect.LiteralType):
+            return " or ".join(repr(value) for value in option.values)
+    raise TypeError(kind)
