@@ -1,0 +1,1 @@
+"""Controllers: they translate between HTTP and the services, and decide nothing else."""

@@ -1,0 +1,95 @@
+"""Log-in and log-out for use without the JasaWeb site."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Request, Response, post
+from litestar.datastructures import CacheControlHeader, Cookie
+from litestar.di import NamedDependency
+from litestar.exceptions import HTTPException
+from litestar.params import JSONBody
+
+from jasaweb_rt.api.addresses import is_own_origin, is_secure
+from jasaweb_rt.api.errors import documented
+from jasaweb_rt.auth import session_jwt
+from jasaweb_rt.database import users
+from jasaweb_rt.database.users import User
+from jasaweb_rt.exceptions import ForbiddenError, UnauthenticatedError
+from jasaweb_rt.services import Services
+
+__all__ = ["AuthController"]
+
+
+class LogIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who wants to sign in."""
+
+    email: Annotated[str, msgspec.Meta(min_length=1, max_length=320, pattern=r"^[^\x00]+$")]
+    password: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+
+
+class UserBody(msgspec.Struct, frozen=True):
+    """A user, as shown to themselves."""
+
+    id: str
+    email: str
+    name: str
+    role: str
+
+
+class AuthController(Controller):
+    """Sets and clears the session cookie."""
+
+    path = "/api/auth"
+    tags = ["session"]  # noqa: RUF012  # Litestar's own way
+    cache_control = CacheControlHeader(no_store=True)
+
+    @post(
+        "/login",
+        status_code=200,
+        exclude_from_auth=True,
+        exclude_from_csrf=True,
+        responses=documented(400, 401, 403, 415, 429, 503),
+    )
+    async def log_in(
+        self, request: Request[Any, Any, Any], data: JSONBody[LogIn], services: NamedDependency[Services]
+    ) -> Response[UserBody]:
+        """Signs a user in by e-mail and password.
+
+        It has no CSRF token yet, so it demands what a foreign page cannot send: JSON, and an `Origin` that is ours.
+        """
+        settings = services.settings
+        if request.content_type[0] != "application/json":
+            raise HTTPException(status_code=415, detail="Log-in takes application/json")
+        if not is_own_origin(request, settings):
+            raise ForbiddenError("Log-in needs an Origin header that names this server")
+        async with services.connection() as connection:
+            found = await users.find_by_email(connection, data.email)
+        user, password_hash = found or (None, None)
+        if not await services.passwords.matches(data.password, password_hash) or user is None:
+            raise UnauthenticatedError("E-mail or password is wrong")
+        token = session_jwt.issue(
+            user_id=user.id, email=user.email, name=user.name, role=user.role, secret=settings.jwt_secret
+        )
+        return Response(
+            UserBody(id=user.id, email=user.email, name=user.name, role=user.role),
+            cookies=[self._cookie(request, services, token, session_jwt.SESSION_SECONDS)],
+        )
+
+    @post("/logout", status_code=204, responses=documented(403))
+    async def log_out(
+        self, request: Request[User | None, Any, Any], services: NamedDependency[Services]
+    ) -> Response[None]:
+        """Clears the session cookie."""
+        return Response(None, status_code=204, cookies=[self._cookie(request, services, "", 0)])
+
+    @staticmethod
+    def _cookie(request: Request[Any, Any, Any], services: Services, value: str, max_age: int) -> Cookie:
+        return Cookie(
+            key=services.settings.session_cookie,
+            value=value,
+            max_age=max_age,
+            path="/",
+            httponly=True,
+            samesite="lax",
+            secure=is_secure(request, services.settings),
+        )

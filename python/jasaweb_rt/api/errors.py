@@ -1,0 +1,132 @@
+"""One shape for every error: `{"success": false, "error": "<sentence>"}`. The one place that maps errors to statuses."""
+
+import logging
+from typing import Any, Literal
+
+import asyncpg
+import msgspec
+from litestar import Request, Response
+from litestar.enums import MediaType
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ExceptionHandlersMap
+
+from jasaweb_rt.database.errors import is_unavailable
+from jasaweb_rt.exceptions import (
+    ConflictError,
+    DatabaseUnavailableError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    RealtimeError,
+    ServerStoppedError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+)
+
+__all__ = ["ErrorBody", "documented", "exception_handlers"]
+
+logger = logging.getLogger(__name__)
+
+AnyRequest = Request[Any, Any, Any]
+
+_STATUS: dict[type[RealtimeError], int] = {
+    InvalidInputError: 400,
+    UnauthenticatedError: 401,
+    ForbiddenError: 403,
+    NotFoundError: 404,
+    ConflictError: 409,
+    TooManyRequestsError: 429,
+    OverloadedError: 503,
+    ServerStoppedError: 503,
+}
+_DATABASE_UNAVAILABLE = "The database is not available; try again later"
+_SENTENCES = {401: "Authentication required", 404: "Not found", 405: "This method is not allowed here"}
+_MEANINGS = {
+    400: "The request breaks a rule; the sentence names it",
+    401: "Nobody is signed in",
+    403: "Not allowed, or the CSRF header is missing",
+    404: "There is no such thing",
+    409: "Others are changing the same rows",
+    415: "The body is not JSON",
+    426: "Only a WebSocket upgrade is served here",
+    429: "Too many requests; see Retry-After",
+    503: "Not available at present; see Retry-After",
+}
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What every error answers."""
+
+    success: Literal[False] = False
+    error: str
+    """One sentence."""
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """Declares errors of a route for OpenAPI."""
+    return {
+        status: ResponseSpec(data_container=ErrorBody, description=_MEANINGS[status], generate_examples=False)
+        for status in statuses
+    }
+
+
+def _answer(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response[ErrorBody]:
+    return Response(ErrorBody(error=sentence), status_code=status, media_type=MediaType.JSON, headers=headers or {})
+
+
+def _on_own_error(_: AnyRequest, error: RealtimeError) -> Response[ErrorBody]:
+    if isinstance(error, DatabaseUnavailableError):
+        # Its own sentence names hosts, and is for the operator.
+        logger.error("%s", error)
+        return _answer(503, _DATABASE_UNAVAILABLE, {"Retry-After": "5"})
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    if status == 500:
+        return _internal(error)
+    headers = {}
+    if isinstance(error, UnauthenticatedError):
+        headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 section 15.5.2
+    if isinstance(error, TooManyRequestsError):
+        headers["Retry-After"] = str(error.retry_after)
+    if status == 503:
+        headers["Retry-After"] = "5"
+    return _answer(status, str(error), headers)
+
+
+def _on_http_exception(_: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
+    if error.status_code >= 500:
+        return _internal(error)
+    sentence = _validation_sentence(error) or _SENTENCES.get(error.status_code) or error.detail
+    return _answer(error.status_code, sentence, dict(error.headers or {}))
+
+
+def _on_any_other(_: AnyRequest, error: Exception) -> Response[ErrorBody]:
+    if is_unavailable(error) or isinstance(error, asyncpg.QueryCanceledError):
+        logger.error("the database failed a request: %s", error)
+        return _answer(503, _DATABASE_UNAVAILABLE, {"Retry-After": "5"})
+    return _internal(error)
+
+
+def _internal(error: Exception) -> Response[ErrorBody]:
+    logger.error("a request failed: %s", type(error).__name__, exc_info=error)
+    return _answer(500, "Internal server error")
+
+
+def _validation_sentence(error: HTTPException) -> str | None:
+    """The faults that Litestar lists beside a validation error, each with its field."""
+    faults = error.extra if isinstance(error.extra, list) else []
+    sentences = [
+        f"{fault['key']}: {fault['message']}" if fault.get("key") else str(fault.get("message"))
+        for fault in faults
+        if isinstance(fault, dict)
+    ]
+    return "; ".join(sentences) or None
+
+
+exception_handlers: ExceptionHandlersMap = {
+    RealtimeError: _on_own_error,
+    HTTPException: _on_http_exception,
+    Exception: _on_any_other,
+}
+"""What an application is to be built with."""

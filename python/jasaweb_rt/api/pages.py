@@ -1,0 +1,140 @@
+"""The pages and their files. All are read into memory at start, so that no path can lead out of the folder."""
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
+from litestar.response import Redirect
+
+from jasaweb_rt.api.addresses import connection_url
+from jasaweb_rt.database.users import User
+from jasaweb_rt.services import Services
+
+__all__ = ["PagesController", "StaticController", "WebFiles"]
+
+_MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+    ".woff2": "font/woff2",
+}
+_WEB = Path(__file__).parent.parent / "web"
+_COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+
+
+class WebFile(msgspec.Struct, frozen=True):
+    """A file as it is served."""
+
+    content: bytes
+    media_type: str
+    etag: str
+    """Strong validator (RFC 9110 section 8.8.3): the hash of the content."""
+
+
+class WebFiles:
+    """What lies below a folder, by path relative to it, with `/`."""
+
+    def __init__(self, folder: Path = _WEB) -> None:
+        self._files = {
+            path.relative_to(folder).as_posix(): WebFile(
+                content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            )
+            for path in sorted(folder.rglob("*"))
+            if (media_type := _MEDIA_TYPES.get(path.suffix)) and path.is_file()
+            for content in [path.read_bytes()]
+        }
+
+    def find(self, name: str) -> WebFile:
+        """The file of that name.
+
+        Raises:
+            NotFoundException: there is none.
+        """
+        if (file := self._files.get(name)) is None:
+            raise NotFoundException
+        return file
+
+
+class StaticController(Controller):
+    """Scripts, styles and images."""
+
+    path = "/static"
+    include_in_schema = False
+    opt = {"exclude_from_auth": True, "exclude_from_csrf": True}  # noqa: RUF012  # Litestar's own way
+
+    @get("/{file_path:path}")
+    async def static_file(
+        self, request: Request[Any, Any, Any], file_path: FromPath[PurePosixPath], web_files: NamedDependency[WebFiles]
+    ) -> Response[bytes]:
+        """Serves a file, or 304 where the client has it already."""
+        file = web_files.find(f"static/{file_path.as_posix().lstrip('/')}")
+        # Asked for each time, answered by 304 mostly: a new version is never mixed with an old one.
+        headers = {**_COMMON_HEADERS, "ETag": file.etag, "Cache-Control": "no-cache"}
+        if _names(request.headers.get("if-none-match", ""), file.etag):
+            return Response(b"", status_code=304, headers=headers, media_type=file.media_type)
+        return Response(file.content, headers=headers, media_type=file.media_type)
+
+
+class PagesController(Controller):
+    """Log-in page and client dashboard."""
+
+    include_in_schema = False
+
+    @get("/")
+    async def index(self) -> Redirect:
+        """Sends to the dashboard."""
+        return Redirect("/client/dashboard", status_code=302)
+
+    @get("/login")
+    async def login(
+        self,
+        request: Request[User | None, Any, Any],
+        services: NamedDependency[Services],
+        web_files: NamedDependency[WebFiles],
+    ) -> Response[bytes] | Redirect:
+        """Shows the log-in page, or sends those on who are signed in."""
+        if request.user is not None:
+            return Redirect("/client/dashboard", status_code=302)
+        return _page(request, services, web_files.find("templates/login.html"))
+
+    @get("/client/dashboard")
+    async def dashboard(
+        self,
+        request: Request[User | None, Any, Any],
+        services: NamedDependency[Services],
+        web_files: NamedDependency[WebFiles],
+    ) -> Response[bytes] | Redirect:
+        """Shows the client dashboard, or sends those away first who are not signed in."""
+        if request.user is None:
+            return Redirect(f"/login?{urlencode({'next': '/client/dashboard'})}", status_code=302)
+        return _page(request, services, web_files.find("templates/dashboard.html"))
+
+
+def _page(request: Request[Any, Any, Any], services: Services, file: WebFile) -> Response[bytes]:
+    socket = connection_url(request, services.settings).removesuffix("/ws")
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self';"
+        f" connect-src 'self' {socket}/; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    headers = {**_COMMON_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return Response(file.content, headers=headers, media_type=file.media_type)
+
+
+def _names(if_none_match: str, etag: str) -> bool:
+    # RFC 9110 section 13.1.2: a list of tags, compared weakly, or "*".
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in tags or tags == ["*"]
+
+

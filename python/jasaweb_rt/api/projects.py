@@ -1,0 +1,86 @@
+"""Projects: list, and change of status."""
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, get, patch
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from jasaweb_rt.api.errors import documented
+from jasaweb_rt.auth.guards import must_be_admin, must_be_signed_in
+from jasaweb_rt.database.projects import Project
+from jasaweb_rt.database.users import User
+from jasaweb_rt.domain.projects import ProjectStatus
+from jasaweb_rt.messages import timestamp
+from jasaweb_rt.services import Services
+
+__all__ = ["ProjectsController"]
+
+
+class ProjectBody(msgspec.Struct, frozen=True, rename="camel"):
+    """A project."""
+
+    id: str
+    user_id: str
+    name: str
+    type: str
+    status: str
+    url: str | None
+    created_at: str
+    updated_at: str
+
+    @classmethod
+    def of(cls, project: Project) -> "ProjectBody":
+        """As it goes out."""
+        return cls(
+            id=project.id,
+            user_id=project.user_id,
+            name=project.name,
+            type=project.type,
+            status=project.status,
+            url=project.url,
+            created_at=timestamp(project.created_at),
+            updated_at=timestamp(project.updated_at),
+        )
+
+
+class ProjectList(msgspec.Struct, frozen=True):
+    """Projects, newest first."""
+
+    items: list[ProjectBody]
+    total: int
+
+
+class StatusBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The status that a project shall have."""
+
+    status: ProjectStatus
+
+
+class ProjectsController(Controller):
+    """Reads for owners and administrators, changes for administrators."""
+
+    path = "/api/projects"
+    tags = ["projects"]  # noqa: RUF012  # Litestar's own way
+
+    @get(guards=[must_be_signed_in], responses=documented(401, 503))
+    async def list_projects(
+        self, request: Request[User, Any, Any], services: NamedDependency[Services]
+    ) -> ProjectList:
+        """Lists the caller's projects; for an administrator, all."""
+        found = await services.projects.list_for(request.user)
+        return ProjectList(items=[ProjectBody.of(project) for project in found], total=len(found))
+
+    @patch("/{project_id:str}", guards=[must_be_admin], responses=documented(400, 401, 403, 404, 409, 503))
+    async def change_status(
+        self,
+        request: Request[User, Any, Any],
+        project_id: FromPath[str],
+        data: JSONBody[StatusBody],
+        services: NamedDependency[Services],
+    ) -> ProjectBody:
+        """Sets a project's status and tells its owner and the administrators."""
+        return ProjectBody.of(await services.projects.change_status(project_id, data.status, request.user))
+
+

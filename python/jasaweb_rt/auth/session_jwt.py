@@ -1,0 +1,57 @@
+"""The session JWT: the JasaWeb site's, or our own log-in's. HS256, claims `id`, `email`, `name`, `role`, `exp`.
+
+It proves an id until a moment, no more: whether that user exists, and in what role, is for `users` to say.
+"""
+
+import time
+
+import jwt
+import msgspec
+
+from jasaweb_rt.exceptions import UnauthenticatedError
+
+__all__ = ["SESSION_SECONDS", "SessionClaims", "issue", "verify"]
+
+SESSION_SECONDS = 24 * 3600
+"""How long a session lasts that began with our own log-in."""
+
+
+class SessionClaims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session JWT proves."""
+
+    id: str
+    """User id."""
+    exp: int
+    """Unix time in seconds at which the session ends."""
+
+
+def issue(*, user_id: str, email: str, name: str, role: str, secret: str, lifetime: int = SESSION_SECONDS) -> str:
+    """A session JWT that lasts `lifetime` seconds from now."""
+    now = int(time.time())
+    claims = {"id": user_id, "email": email, "name": name, "role": role, "iat": now, "exp": now + lifetime}
+    return jwt.encode(claims, secret, algorithm="HS256")
+
+
+def verify(token: str, secret: str) -> SessionClaims:
+    """What `token` proves.
+
+    A connection token is refused even where both keys are the same: it has an `aud`, a session JWT has none.
+
+    Raises:
+        UnauthenticatedError: the token is not a session JWT signed with `secret`, or has ended.
+    """
+    try:
+        claims = jwt.decode(token, secret, algorithms=["HS256"], options={"require": ["exp"]})
+        return msgspec.convert(claims, _Claims).checked()
+    except (jwt.InvalidTokenError, msgspec.ValidationError):
+        raise UnauthenticatedError("The session is not valid or has ended; sign in again.") from None
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    id: str
+    exp: float
+
+    def checked(self) -> SessionClaims:
+        if not self.id:
+            raise msgspec.ValidationError("the id is empty")
+        return SessionClaims(id=self.id, exp=int(self.exp))

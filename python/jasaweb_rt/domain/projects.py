@@ -1,0 +1,116 @@
+"""What happens when a project's status changes: who is told, and in which words."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import asyncpg
+import msgspec
+
+from jasaweb_rt.database import projects, users
+from jasaweb_rt.database.notifications import NewNotification
+from jasaweb_rt.database.projects import Project
+from jasaweb_rt.database.users import User
+from jasaweb_rt.domain.transactions import Connect, in_transaction
+from jasaweb_rt.exceptions import NotFoundError
+from jasaweb_rt.messages import AdminAlert, Payload, ProjectUpdate
+
+__all__ = ["ProjectService", "ProjectStatus", "StatusChange", "change_status"]
+
+ProjectStatus = Literal["pending_payment", "in_progress", "review", "completed"]
+
+
+class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A change that is to be written, and what it tells."""
+
+    project_id: str
+    owner_id: str
+    new_status: str
+    to_owner: ProjectUpdate
+    to_admins: AdminAlert
+
+    def notifications(self, admin_ids: Sequence[str]) -> list[NewNotification]:
+        """The rows to store: one for the owner, one for each administrator."""
+        alert = [_row(admin_id, "Project status changed", self.to_admins) for admin_id in admin_ids]
+        return [_row(self.owner_id, "Project updated", self.to_owner), *alert]
+
+
+class Notifier(Protocol):
+    """Stores notifications inside the caller's transaction."""
+
+    async def notify_many(self, notifications: Sequence[NewNotification], connection: asyncpg.Connection) -> object:
+        """Inserts them all by one statement."""
+
+
+def change_status(project: Project, new_status: ProjectStatus, actor: User) -> StatusChange | None:
+    """What follows when `actor` sets the status of `project`; None where it has that status already."""
+    if project.status == new_status:
+        return None
+    return StatusChange(
+        project_id=project.id,
+        owner_id=project.user_id,
+        new_status=new_status,
+        to_owner=ProjectUpdate(
+            project_id=project.id,
+            project_name=project.name,
+            old_status=project.status,
+            new_status=new_status,
+            message=f'Project "{project.name}" status updated to {new_status}',
+        ),
+        to_admins=AdminAlert(
+            event="project_status_change",
+            message=f'Project "{project.name}" status changed to {new_status} by {actor.name}',
+            project_id=project.id,
+            requires_action=False,
+        ),
+    )
+
+
+class ProjectService:
+    """Reads and changes projects, each change in one transaction with what it tells."""
+
+    def __init__(self, connect: Connect, notifier: Notifier) -> None:
+        self._connect = connect
+        self._notifier = notifier
+
+    async def list_for(self, user: User) -> list[Project]:
+        """The projects that `user` may see: an administrator all, others their own."""
+        async with self._connect() as connection:
+            return await projects.list_for(connection, None if user.role == "admin" else user.id)
+
+    async def change_status(self, project_id: str, new_status: ProjectStatus, actor: User) -> Project:
+        """Sets a project's status and tells its owner and the administrators; the project as it then is.
+
+        Raises:
+            NotFoundError: there is no such project.
+            ConflictError: others kept changing the same rows.
+        """
+
+        async def work(connection: asyncpg.Connection) -> Project:
+            project = await projects.get_for_update(connection, project_id)
+            if project is None:
+                raise NotFoundError("There is no such project")
+            change = change_status(project, new_status, actor)
+            if change is None:
+                return project
+            changed = await projects.set_status(connection, project_id, new_status)
+            admin_ids = await users.list_ids_by_role(connection, "admin")
+            # Last before the commit: the counter rows that it locks stay locked until then.
+            await self._notifier.notify_many(change.notifications(admin_ids), connection)
+            return changed
+
+        return await in_transaction(self._connect, work)
+
+
+def _row(user_id: str, title: str, payload: ProjectUpdate | AdminAlert) -> NewNotification:
+    return NewNotification(
+        user_id=user_id,
+        type=payload.message_type,
+        title=title,
+        message=payload.message,
+        data=_data(payload),
+    )
+
+
+def _data(payload: Payload) -> dict[str, object]:
+    data: dict[str, object] = msgspec.to_builtins(payload)
+    return data
