@@ -25,7 +25,27 @@
 //! Nothing on that way takes a lock or copies the frame. The only locks of the crate guard the hub's small index
 //! (user → number of connections), the event queue and the admission counters; none is ever held while another is taken.
 
+pub mod admission;
+pub mod clock;
 pub mod close;
+pub mod command;
 pub mod config;
+mod due_ring;
 pub mod error;
+pub mod events;
+pub mod frame;
+pub mod front_door;
+pub mod hub;
+mod index;
+mod log;
+pub mod metrics;
+pub mod rate_limit;
+mod reader;
+pub mod send_queue;
+pub mod sequence;
+pub mod server;
+pub mod session;
+mod shard;
 pub mod token;
+mod transport;
+mod wake;
