@@ -13,6 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{runtime::Runtime, sync::mpsc::unbounded_channel};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -46,7 +47,11 @@ pub struct Server {
 struct Running {
     shards: Vec<JoinHandle<()>>,
     runtime: Runtime,
-    serving: tokio::task::JoinHandle<()>,
+    serving: tokio::task::JoinHandle<Result<(), Error>>,
+    /// Ends the front door's accepting.
+    stop: CancellationToken,
+    /// Cuts the HTTP exchanges that are still open.
+    cut: CancellationToken,
 }
 
 /// A new id for a node: 16 hexadecimal digits, 62 bits of them random.
@@ -100,8 +105,9 @@ impl Server {
             .map_err(Error::Start)?;
         let joining = hub.clone();
         let front_door = Arc::new(FrontDoor::new(Arc::clone(&config), move |admitted| joining.join(admitted)));
-        let serving = runtime.spawn(Arc::clone(&front_door).serve(listener));
-        let running = Mutex::new(Some(Running { shards, runtime, serving }));
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let serving = runtime.spawn(Arc::clone(&front_door).serve(listener, stop.clone(), cut.clone()));
+        let running = Mutex::new(Some(Running { shards, runtime, serving, stop, cut }));
         Ok(Self { hub, address, owner: std::process::id(), front_door, running })
     }
 
@@ -124,7 +130,7 @@ impl Server {
     /// WebSocket requests that were refused.
     #[must_use]
     pub fn handshakes_refused(&self) -> u64 {
-        self.front_door.refused()
+        self.front_door.refusals().total()
     }
 
     /// Closes every connection with 1001 and ends all threads; returns when that is done, at the latest a second after
@@ -137,8 +143,7 @@ impl Server {
             return;
         }
         let deadline = Instant::now() + drain;
-        self.front_door.set_draining(true);
-        self.front_door.stop(drain);
+        running.stop.cancel();
         self.hub.drain(drain);
         while self.hub.total() > 0 && Instant::now() < deadline {
             std::thread::sleep(DRAIN_POLL);
@@ -150,9 +155,17 @@ impl Server {
             }
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        running.runtime.block_on(async {
-            let _ = tokio::time::timeout(left, running.serving).await;
+        let served = running.runtime.block_on(async {
+            let mut serving = running.serving;
+            if let Ok(served) = tokio::time::timeout(left, &mut serving).await {
+                return served;
+            }
+            running.cut.cancel();
+            serving.await
         });
+        if !matches!(served, Ok(Ok(()))) {
+            tracing::error!("the front door ended early");
+        }
         running.runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
     }
 }
