@@ -49,6 +49,8 @@ mod log;
 pub mod metrics;
 pub mod origin;
 pub mod proxy;
+#[cfg(feature = "python")]
+mod python;
 pub mod rate_limit;
 mod reader;
 mod reply;

@@ -13,10 +13,10 @@ impl RateLimit {
         if rate == 0 {
             return true;
         }
-        let now_us = now_ms * 1000;
+        let micros = now_ms * 1000;
         let interval = 1_000_000 / u64::from(rate);
-        let next = self.arrival_us.max(now_us) + interval;
-        if next > now_us + interval * u64::from(burst) {
+        let next = self.arrival_us.max(micros) + interval;
+        if next > micros + interval * u64::from(burst) {
             return false;
         }
         self.arrival_us = next;

@@ -149,7 +149,7 @@ pub(crate) struct Session {
     confirmed: Cell<bool>,
     /// The next page is wanted once the queue has drained.
     page_wanted: Cell<bool>,
-    session_expires_at: Cell<Option<u64>>,
+    expires_at: Cell<Option<u64>>,
     heard_ms: Cell<u64>,
     rate: RefCell<RateLimit>,
     refusals: Cell<(u64, u32)>,
@@ -194,7 +194,7 @@ impl Session {
             asked_ms: Cell::new(0),
             confirmed: Cell::new(!context.config.sync),
             page_wanted: Cell::new(false),
-            session_expires_at: Cell::new(session_expires_at),
+            expires_at: Cell::new(session_expires_at),
             heard_ms: Cell::new(now),
             rate: RefCell::default(),
             refusals: Cell::new((0, 0)),
@@ -315,7 +315,7 @@ impl Session {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    outbound.queue.push_control(frame.wire().clone())
+                    outbound.queue.push_control(frame.wire().clone());
                 }
                 Err(error) => {
                     drop(outbound);
@@ -470,9 +470,8 @@ impl Session {
         });
         match next {
             Next::Live => {}
-            Next::Ask => self.ask(now),
             Next::AskWhenDrained if self.has_unwritten() => self.page_wanted.set(true),
-            Next::AskWhenDrained => self.ask(now),
+            Next::Ask | Next::AskWhenDrained => self.ask(now),
         }
         due
     }
@@ -485,7 +484,7 @@ impl Session {
     }
 
     pub(crate) fn extend_session(&self, expires_at: Option<u64>) {
-        self.session_expires_at.set(expires_at);
+        self.expires_at.set(expires_at);
     }
 }
 
@@ -587,7 +586,7 @@ impl Session {
             }
             return;
         }
-        if self.session_expires_at.get().is_some_and(|end| unix_now >= end) {
+        if self.expires_at.get().is_some_and(|end| unix_now >= end) {
             self.begin_close(CloseReason::SessionExpired, now);
             return;
         }

@@ -6,6 +6,7 @@
 //! several with each system call, and nobody waits for a timer to make that happen.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
@@ -69,7 +70,7 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, parts: Parts) {
             clock,
             index: Arc::clone(&index),
             node_id: Arc::clone(&node_id),
-            departed: Default::default(),
+            departed: RefCell::default(),
             departure: Notify::new(),
         });
         let shard = Shard::new(context);

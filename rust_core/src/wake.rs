@@ -8,24 +8,24 @@ use std::{
 /// The waking side and the descriptor to wait on, in one: an eventfd.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub struct Wake(OwnedFd);
+pub(crate) struct Wake(OwnedFd);
 
 #[cfg(target_os = "linux")]
 impl Wake {
     /// Opens a non-blocking descriptor that is closed on exec.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         use rustix::event::{EventfdFlags, eventfd};
         Ok(Self(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?))
     }
 
     /// Makes the descriptor readable. It stays so until [`Self::clear`].
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // EAGAIN: the count is at its top, so the descriptor is readable anyway.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
     /// Makes the descriptor unreadable.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }
@@ -40,7 +40,7 @@ impl AsRawFd for Wake {
 /// The waking side and the descriptor to wait on: a socket pair, where there is no eventfd.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
-pub struct Wake {
+pub(crate) struct Wake {
     reader: OwnedFd,
     writer: OwnedFd,
 }
@@ -48,7 +48,7 @@ pub struct Wake {
 #[cfg(not(target_os = "linux"))]
 impl Wake {
     /// Opens a non-blocking pair that is closed on exec.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
@@ -56,12 +56,12 @@ impl Wake {
     }
 
     /// Makes the descriptor readable. It stays so until [`Self::clear`].
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let _ = rustix::io::write(&self.writer, &[1]);
     }
 
     /// Makes the descriptor unreadable.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         while matches!(rustix::io::read(&self.reader, &mut [0; 64]), Ok(1..)) {}
     }
 }
@@ -75,7 +75,7 @@ impl AsRawFd for Wake {
 
 impl Wake {
     /// Waits until the descriptor is readable or `timeout_ms` have gone; says whether it is.
-    pub fn wait(&self, timeout_ms: u16) -> bool {
+    pub(crate) fn wait(&self, timeout_ms: u16) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         #[cfg(target_os = "linux")]
         let descriptor = &self.0;
