@@ -41,7 +41,7 @@ format: $(VENV)/.dev ## rewrites Rust and Python in the house format
 lock: $(VENV)/.dev ## writes requirements/*.txt anew from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build $(LOCK_OPTIONS) -o requirements/runtime.txt
-	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev $(LOCK_OPTIONS) -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group test $(LOCK_OPTIONS) -o requirements/dev.txt
 
 LOCK_OPTIONS := --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 

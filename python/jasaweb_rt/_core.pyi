@@ -68,7 +68,7 @@ Event = Connected | Disconnected | ClientFrame | SyncRequest | LogRecord
 
 @final
 class Stats:
-    """Counters since `start`; `connections`, `users` and `queued_bytes` are as of now."""
+    """Counters since `start`; `connections`, `users` and `backlog_bytes` are as of now."""
 
     connections: int
     users: int
@@ -82,7 +82,8 @@ class Stats:
     frames_received: int
     slow_consumers: int
     events_dropped: int
-    queued_bytes: int
+    backlog_bytes: int
+    """Bytes of frames that wait for their shard's thread."""
     panics: int
 
 @final
@@ -202,6 +203,12 @@ class FanoutServer:
         `preface` (a `sync` or `resync` frame) goes out first. While `through` is below `head`, the session asks again
         once its queue has drained. Returns false where the connection is gone.
         """
+
+    def refuse(self, connection_id: str, frame: Any) -> bool:
+        """Sends an `error` frame for a client frame that was refused. The twentieth in a minute closes with 1008."""
+
+    def extend_session(self, connection_id: str, expires_at: int | None) -> bool:
+        """Moves the end of the session behind a connection: Unix time in seconds, or none."""
 
     def set_draining(self, draining: bool) -> None:
         """While true, new connections are refused with 503; open ones stay."""

@@ -118,10 +118,18 @@ impl Config {
         )?;
         check((1..=256).contains(&self.workers), "workers", "must be 1 to 256")?;
         check(self.max_message_bytes >= 125, "max_message_bytes", "must be at least 125")?;
-        check(self.send_queue_bytes >= 65_536, "send_queue_bytes", "must be at least 65536, the largest durable frame")?;
+        check(
+            self.send_queue_bytes >= 65_536,
+            "send_queue_bytes",
+            "must be at least 65536, the largest durable frame",
+        )?;
         check(self.coalesce <= Duration::from_secs(1), "coalesce_ms", "must be at most 1000")?;
         check(!self.pong_timeout.is_zero() || self.ping_interval.is_zero(), "pong_timeout", "must be above 0")?;
-        check(self.connect_rate_per_ip == 0 || self.connect_burst_per_ip > 0, "connect_burst_per_ip", "must be above 0")?;
+        check(
+            self.connect_rate_per_ip == 0 || self.connect_burst_per_ip > 0,
+            "connect_burst_per_ip",
+            "must be above 0",
+        )?;
         check(self.message_rate == 0 || self.message_burst > 0, "message_burst", "must be above 0")
     }
 }

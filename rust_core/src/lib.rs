@@ -7,12 +7,15 @@
 //! Rules without I/O, tested without a network:
 //! - [`frame`]: a message encoded once into wire bytes, shared by every connection;
 //! - [`token`]: who may open a socket;
+//! - [`handshake`]: what a WebSocket request must have and what it asks for; [`origin`]: which pages may send one;
+//! - [`forwarding`]: who the client truly is, and which headers may pass a proxy;
 //! - [`send_queue`]: what is still to be written to one connection, bounded in bytes;
 //! - [`sequence`]: deliver, drop as duplicate, or report a gap;
 //! - [`rate_limit`]: how many frames a client may send.
 //!
 //! The moving parts:
-//! - [`front_door`]: the one public port: HTTP heads, admission, upgrade; [`proxy`] forwards the rest to the app;
+//! - [`front_door`]: the one public port: HTTP heads, upgrade; [`proxy`] forwards the rest to the app;
+//! - [`admission`]: how many connections, how fast, and from where;
 //! - [`hub`]: the handle through which everything is published; it knows which shard owns a user;
 //! - [`shard`]: a thread that owns its users' sessions outright;
 //! - [`session`]: one connection's reader, limits, heartbeat and close; [`transport`]: the socket under tungstenite;
@@ -25,7 +28,38 @@
 //! Nothing on that way takes a lock or copies the frame. The only locks of the crate guard the hub's small index
 //! (user → number of connections), the event queue and the admission counters; none is ever held while another is taken.
 
+pub mod admission;
+mod app_socket;
+pub mod clock;
 pub mod close;
+pub mod command;
 pub mod config;
+mod due_ring;
 pub mod error;
+pub mod events;
+mod farewell;
+pub mod forwarding;
+pub mod frame;
+pub mod front_door;
+pub mod handshake;
+pub mod hub;
+mod index;
+mod listener;
+mod log;
+pub mod metrics;
+pub mod origin;
+pub mod proxy;
+#[cfg(feature = "python")]
+mod python;
+pub mod rate_limit;
+mod reader;
+mod reply;
+pub mod send_queue;
+pub mod sequence;
+pub mod server;
+pub mod session;
+mod shard;
 pub mod token;
+mod transport;
+mod upgrade;
+mod wake;

@@ -1,0 +1,1 @@
+"""Self-hosted real-time notifications: any committed INSERT is a push."""

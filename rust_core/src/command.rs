@@ -1,0 +1,100 @@
+//! What a shard can be told.
+
+use std::{
+    sync::{Arc, mpsc::Sender},
+    time::Duration,
+};
+
+use crate::{close::CloseReason, frame::Frame, front_door::Admitted, session::ConnectionInfo, token::Role};
+
+/// Who gets a frame that is for many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Every connection.
+    All,
+    /// Every connection whose user has this role.
+    Role(Role),
+}
+
+/// A frame that is in the database, with its place in the user's sequence.
+#[derive(Debug)]
+pub struct DurableFrame<U = Arc<str>> {
+    /// Whose it is.
+    pub user_id: U,
+    /// Its number; 1 is the first.
+    pub seq: u64,
+    /// The version of the unread count in it.
+    pub rev: u64,
+    /// The message.
+    pub frame: Frame,
+}
+
+/// A changed unread count.
+#[derive(Debug)]
+pub struct ReadFrame<U = Arc<str>> {
+    /// Whose it is.
+    pub user_id: U,
+    /// Its version: a session that has a newer one drops it.
+    pub rev: u64,
+    /// The message.
+    pub frame: Frame,
+}
+
+/// The answer to a [`crate::events::Event::SyncRequest`].
+#[derive(Debug)]
+pub struct SyncAnswer {
+    /// The user's role as the database has it.
+    pub role: Role,
+    /// The head of the user's sequence when it was read.
+    pub head: u64,
+    /// The answer is final up to here: what is missing from `frames` does not exist.
+    pub through: u64,
+    /// The version of the unread count when it was read.
+    pub rev: u64,
+    /// A `sync` or `resync` frame that goes out before the rest.
+    pub preface: Option<Frame>,
+    /// What lies after the asked position, in order.
+    pub frames: Vec<(u64, Frame)>,
+}
+
+/// One instruction to a shard. Numbers are those of connections.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Join(Box<Admitted>, u64),
+    ToUsers(Vec<(Arc<str>, Frame)>),
+    ToAudience(Audience, Frame),
+    ToConnection(u64, Frame),
+    Durable(Vec<DurableFrame>),
+    Read(Vec<ReadFrame>),
+    Heads(Vec<(Arc<str>, u64)>),
+    Answer(u64, Box<SyncAnswer>),
+    /// An `error` frame for a client frame that was refused; counted against the client.
+    Refuse(u64, Frame),
+    Close(u64, CloseReason),
+    ExtendSession(u64, Option<u64>),
+    Snapshot(Sender<Vec<ConnectionInfo>>),
+    /// Closes every session with 1001. Each is told to come back at a time of its own within `spread`.
+    Drain {
+        spread: Duration,
+        deadline: Duration,
+    },
+    Stop,
+}
+
+impl Command {
+    /// The bytes that the command holds while it waits, for the bound on the backlog.
+    pub(crate) fn cost(&self) -> usize {
+        const EACH: usize = 64;
+        match self {
+            Self::ToUsers(items) => items.iter().map(|(_, frame)| frame.wire_len() + EACH).sum(),
+            Self::Durable(items) => items.iter().map(|item| item.frame.wire_len() + EACH).sum(),
+            Self::Read(items) => items.iter().map(|item| item.frame.wire_len() + EACH).sum(),
+            Self::Answer(_, answer) => answer.frames.iter().map(|(_, frame)| frame.wire_len() + EACH).sum(),
+            Self::ToAudience(_, frame) | Self::ToConnection(_, frame) | Self::Refuse(_, frame) => {
+                frame.wire_len() + EACH
+            }
+            Self::Heads(items) => items.len() * EACH,
+            _ => EACH,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What the embedding program is told: a bounded queue and a descriptor that is readable while it holds something.
+//!
+//! The core never calls into the program. It queues, the program drains in batches, on whatever thread it likes.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::IpAddr,
+    os::fd::{AsRawFd, RawFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::{token::Role, wake::Wake};
+
+/// Events that may wait. Beyond it connection events and log records are dropped and counted, for the snapshot of the
+/// core is the truth; client frames and requests are handed back to who sent them.
+pub const MAX_EVENTS: usize = 65_536;
+
+/// How a connection ended, as the connection table names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Closed by either side on purpose.
+    Disconnected,
+    /// The peer fell silent.
+    Timeout,
+    /// The transport or the protocol failed.
+    Error,
+}
+
+impl Ending {
+    /// The name in the table's `ConnectionStatus`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Timeout => "timeout",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Something that happened in the core.
+#[derive(Debug)]
+pub enum Event {
+    /// A connection was registered.
+    Connected {
+        /// Its id.
+        connection_id: String,
+        /// Whose it is.
+        user_id: Arc<str>,
+        /// Role by its token.
+        role: Role,
+        /// Name by its token.
+        name: Arc<str>,
+        /// Where it truly comes from.
+        client_address: IpAddr,
+        /// What it calls itself.
+        user_agent: Option<Box<str>>,
+    },
+    /// A connection has ended.
+    Disconnected {
+        /// Its id.
+        connection_id: String,
+        /// Whose it was.
+        user_id: Arc<str>,
+        /// Close code; 1005 where the peer gave none, 1006 where it just went (RFC 6455 section 7.4.1).
+        code: u16,
+        /// The reason that went with it.
+        reason: String,
+        /// How it ended.
+        ending: Ending,
+    },
+    /// A client sent a text message.
+    ClientFrame {
+        /// Its connection.
+        connection_id: String,
+        /// Its user.
+        user_id: Arc<str>,
+        /// Its role.
+        role: Role,
+        /// The message as it came; UTF-8.
+        frame: Bytes,
+    },
+    /// A session waits for [`crate::hub::Hub::answer_sync`].
+    SyncRequest {
+        /// Its connection.
+        connection_id: String,
+        /// Its user.
+        user_id: Arc<str>,
+        /// Everything after this number is wanted; `None`: from the head on.
+        after: Option<u64>,
+        /// The epoch that the client named.
+        epoch: Option<Box<str>>,
+        /// Whether the session is new, and its identity still to be checked.
+        first: bool,
+    },
+    /// A log record.
+    Log {
+        /// How grave it is.
+        level: tracing::Level,
+        /// The module it comes from.
+        target: &'static str,
+        /// The text.
+        message: String,
+    },
+}
+
+/// The queue. Nobody listens until [`Self::listen`]; until then events vanish.
+#[derive(Debug)]
+pub struct EventQueue {
+    waiting: Mutex<VecDeque<Event>>,
+    wake: Wake,
+    listened: AtomicBool,
+    dropped: AtomicU64,
+}
+
+impl EventQueue {
+    /// An empty queue with its descriptor.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            waiting: Mutex::new(VecDeque::new()),
+            wake: Wake::new()?,
+            listened: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+        })
+    }
+
+    /// From now on events are kept for someone who drains them.
+    pub fn listen(&self) {
+        self.listened.store(true, Relaxed);
+    }
+
+    /// Queues what may be lost when the queue is full.
+    pub fn tell(&self, event: Event) {
+        if !self.offer(event) {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Queues what must not be lost in silence; false where the queue is full.
+    #[must_use]
+    pub fn offer(&self, event: Event) -> bool {
+        if !self.listened.load(Relaxed) {
+            return true;
+        }
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= MAX_EVENTS {
+            return false;
+        }
+        waiting.push_back(event);
+        if waiting.len() == 1 {
+            self.wake.wake();
+        }
+        true
+    }
+
+    /// Takes up to `limit` events, oldest first. The descriptor stays readable while more wait.
+    #[must_use]
+    pub fn drain(&self, limit: usize) -> Vec<Event> {
+        let mut waiting = self.waiting.lock();
+        let taken = waiting.len().min(limit);
+        let events = waiting.drain(..taken).collect();
+        if waiting.is_empty() {
+            self.wake.clear();
+        }
+        events
+    }
+
+    /// Waits up to `timeout_ms` for an event; says whether there is one.
+    pub fn wait(&self, timeout_ms: u16) -> bool {
+        self.wake.wait(timeout_ms)
+    }
+
+    /// How many were dropped because the queue was full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+impl AsRawFd for EventQueue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.wake.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(text: &str) -> Event {
+        Event::Log { level: tracing::Level::INFO, target: "test", message: text.to_owned() }
+    }
+
+    #[test]
+    fn nothing_is_kept_while_nobody_listens() {
+        let queue = EventQueue::new().unwrap();
+        queue.tell(record("lost"));
+        queue.listen();
+        queue.tell(record("kept"));
+        assert_eq!(queue.drain(10).len(), 1);
+    }
+
+    #[test]
+    fn the_descriptor_is_readable_while_something_waits() {
+        let queue = EventQueue::new().unwrap();
+        queue.listen();
+        assert!(!queue.wait(0));
+        queue.tell(record("1"));
+        queue.tell(record("2"));
+        assert!(queue.wait(0));
+        assert_eq!(queue.drain(1).len(), 1);
+        assert!(queue.wait(0));
+        assert_eq!(queue.drain(1).len(), 1);
+        assert!(!queue.wait(0));
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_counts() {
+        let queue = EventQueue::new().unwrap();
+        queue.listen();
+        for _ in 0..MAX_EVENTS {
+            assert!(queue.offer(record("")));
+        }
+        assert!(!queue.offer(record("")));
+        queue.tell(record(""));
+        assert_eq!(queue.dropped(), 1);
+    }
+}

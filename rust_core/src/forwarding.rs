@@ -1,0 +1,143 @@
+//! Who the client truly is, and which headers may pass the front door on their way to the app.
+//!
+//! What a client says of itself in `Forwarded`, `X-Forwarded-*` and `X-Real-IP` is worth nothing unless it comes from a
+//! proxy that the configuration trusts. So all of them are dropped and exactly one true set is written: the app may
+//! believe what it finds.
+
+use std::net::IpAddr;
+
+use hyper::{
+    HeaderMap,
+    header::{CONNECTION, EXPECT, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE},
+    http::uri::Authority,
+};
+use ipnet::IpNet;
+
+const FORWARDED: &str = "forwarded";
+const X_REAL_IP: &str = "x-real-ip";
+const X_FORWARDED: &str = "x-forwarded-";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Tells the app that somebody who is not trusted claimed to forward: `X-Forwarded-For` then names that somebody, who
+/// may well be a proxy that nobody configured, with clients from anywhere behind it.
+const X_FORWARDED_UNTRUSTED: HeaderName = HeaderName::from_static("x-forwarded-untrusted");
+
+/// Where a request comes from, as far as it can be known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The peer's address or, where trusted proxies stand between, that of the first host behind them.
+    pub address: IpAddr,
+    /// Whether it came over TLS, by a trusted proxy's word.
+    pub https: bool,
+    /// The host that the client asked for, by a trusted proxy's word.
+    pub forwarded_host: Option<HeaderValue>,
+    /// Whether forwarding headers came from a peer that is not trusted.
+    pub claims_to_forward: bool,
+}
+
+impl Client {
+    /// Reads the forwarding headers of a request from `peer`, where `peer` lies in one of the `trusted` networks.
+    ///
+    /// The address is the rightmost one of `X-Forwarded-For` that is not itself trusted: what stands left of it was
+    /// written by that host. A hop that is no address ends the walk at the last one that is. Protocol and host are taken
+    /// from the same position of their lists, or from the leftmost where proxies pass them on without adding.
+    #[must_use]
+    pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let peer = peer.to_canonical();
+        let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+        if !is_trusted(peer) {
+            let claims_to_forward = headers.keys().any(is_forwarding);
+            return Self { address: peer, https: false, forwarded_host: None, claims_to_forward };
+        }
+        let (mut address, mut hops) = (peer, 0);
+        for hop in list(headers, &X_FORWARDED_FOR).iter().rev().map_while(|hop| parse_hop(hop)) {
+            (address, hops) = (hop, hops + 1);
+            if !is_trusted(address) {
+                break;
+            }
+        }
+        let proto = at_hop(&list(headers, &X_FORWARDED_PROTO), hops);
+        Self {
+            address,
+            https: proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss")),
+            forwarded_host: at_hop(&list(headers, &X_FORWARDED_HOST), hops).and_then(parse_host),
+            claims_to_forward: false,
+        }
+    }
+}
+
+/// Makes a client's headers fit for the app: hop-by-hop and forwarding headers out, one true set in.
+///
+/// `Host` stays as it came. `TE: trailers` is said anew, since trailers are passed on; `Expect` is not, since the front
+/// door answers it (RFC 9110 section 10.1.1) as soon as the app takes the body.
+pub fn rewrite_request(headers: &mut HeaderMap, client: &Client) {
+    let takes_trailers = list(headers, &TE).iter().any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    strip_hop_by_hop(headers);
+    headers.remove(EXPECT);
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name)).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Ok(address) = HeaderValue::try_from(client.address.to_string()) {
+        headers.insert(X_FORWARDED_FOR, address);
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if client.https { "https" } else { "http" }));
+    if let Some(host) = &client.forwarded_host {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+    if client.claims_to_forward {
+        headers.insert(X_FORWARDED_UNTRUSTED, HeaderValue::from_static("1"));
+    }
+}
+
+/// Removes what concerns one connection only, and what `Connection` names (RFC 9110 section 7.6.1).
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> =
+        list(headers, &CONNECTION).iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization"] {
+        headers.remove(name);
+    }
+}
+
+/// The items of a comma-separated field, over all its lines, in order (RFC 9110 section 5.6.1).
+pub(crate) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|item| !item.is_empty()).collect()
+}
+
+fn is_forwarding(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == FORWARDED || name == X_REAL_IP || name.starts_with(X_FORWARDED)
+}
+
+/// The item that the proxy `hops` hops away wrote; lists grow to the right.
+fn at_hop<'a>(items: &[&'a str], hops: usize) -> Option<&'a str> {
+    items.get(items.len().saturating_sub(hops.max(1))).copied()
+}
+
+/// `192.0.2.1`, `192.0.2.1:5000`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:5000`.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let address = hop
+        .parse::<IpAddr>()
+        .or_else(|_| hop.parse::<std::net::SocketAddr>().map(|with_port| with_port.ip()))
+        .or_else(|error| match hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(bare) => bare.parse::<std::net::Ipv6Addr>().map(IpAddr::V6),
+            None => Err(error),
+        });
+    address.ok().map(|address| address.to_canonical())
+}
+
+fn parse_host(host: &str) -> Option<HeaderValue> {
+    let authority = host.parse::<Authority>().ok()?;
+    if authority.as_str().contains('@') { None } else { HeaderValue::from_str(host).ok() }
+}

@@ -1,0 +1,260 @@
+//! The one public port: it reads HTTP heads, lets WebSocket connections in, and has everything else forwarded to the app.
+//!
+//! What it owns: accepted sockets, until they are handed over or closed. What it refuses: everything about `/ws` that can
+//! be refused before a session exists. Cheap refusals come first and are HTTP answers; a token that does not hold is
+//! answered after the upgrade, by a Close frame, since a browser cannot read the status of a refused handshake.
+//!
+//! Stopping takes two signals: at the first the port is closed, idle connections too, and exchanges that are under way
+//! may finish; at the second whatever is left is cut.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    Method, Request, Response, StatusCode, Version, body::Incoming, header::HOST, server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admission::{Admission, Slot},
+    config::{Config, HANDSHAKE_TIMEOUT, MAX_HEAD_BYTES},
+    error::Error,
+    forwarding::Client,
+    listener::Acceptor,
+    proxy::{HEAD_TIMEOUT, Proxy},
+    reply::{self, ReplyBody},
+    token::{Identity, TokenVerifier},
+    upgrade::{RefusalCounters, Upgrading},
+};
+pub use crate::{handshake::Resume, listener::bind, upgrade::Refusals};
+
+/// Path of the WebSocket endpoint.
+pub const WEBSOCKET_PATH: &str = "/ws";
+
+/// Bytes that hyper may buffer of one connection, in each direction.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+
+const FORGET_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A WebSocket that was let in: its 101 is written and flushed, its first frame not yet read.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The bare socket, non-blocking, `TCP_NODELAY` set, bound to no runtime.
+    pub socket: std::net::TcpStream,
+    /// What the client sent right behind its request: the begin of the WebSocket stream.
+    pub read_ahead: Bytes,
+    /// Whom the token stands for.
+    pub identity: Identity,
+    /// From where the client wants to go on.
+    pub resume: Resume,
+    /// The client's true address, as far as trusted proxies tell.
+    pub client_address: IpAddr,
+    /// `User-Agent`, at most 512 characters of it.
+    pub user_agent: Option<Box<str>>,
+    /// The connection's place under the limits; to be kept until the socket is closed.
+    pub slot: Slot,
+}
+
+/// The front door. Share it by `Arc`: [`serve`](Self::serve) runs it, the rest may be called from any thread.
+pub struct FrontDoor {
+    pub(crate) config: Arc<Config>,
+    pub(crate) verifier: TokenVerifier,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) refusals: RefusalCounters,
+    proxy: Option<Proxy>,
+    hand_over: Box<dyn Fn(Admitted) + Send + Sync>,
+    draining: AtomicBool,
+}
+
+impl fmt::Debug for FrontDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrontDoor").field("admission", &self.admission).finish_non_exhaustive()
+    }
+}
+
+impl FrontDoor {
+    /// A front door with the limits and keys of `config`, which must have passed [`Config::validate`].
+    ///
+    /// `hand_over` is called once for each WebSocket that was let in, on the runtime that serves, and must not block.
+    #[must_use]
+    pub fn new(config: Arc<Config>, hand_over: impl Fn(Admitted) + Send + Sync + 'static) -> Self {
+        Self {
+            verifier: TokenVerifier::new(&config.token_secret, config.token_secret_previous.as_deref()),
+            admission: Arc::new(Admission::new(&config)),
+            refusals: RefusalCounters::default(),
+            proxy: config.app_socket.clone().map(|path| Proxy::new(path, HEAD_TIMEOUT)),
+            hand_over: Box::new(hand_over),
+            draining: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    /// While true, new WebSocket connections are refused with 503; HTTP goes on.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Whether new WebSocket connections are refused.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// WebSocket handshakes that were refused since the start, by reason.
+    #[must_use]
+    pub fn refusals(&self) -> Refusals {
+        self.refusals.snapshot(&self.admission)
+    }
+
+    /// Accepts connections until `stop`, then closes the port and returns when all that were under way are done, at the
+    /// latest at `cut`. The caller cancels `cut` when its deadline has passed.
+    ///
+    /// Must run on a tokio runtime with I/O and time. [`Error::Start`] where the listener cannot be registered with it.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: std::net::TcpListener,
+        stop: CancellationToken,
+        cut: CancellationToken,
+    ) -> Result<(), Error> {
+        let mut connections = JoinSet::new();
+        self.accept_until(&stop, Acceptor::new(listener).map_err(Error::Start)?, &mut connections).await;
+        let finished = async {
+            while let Some(ended) = connections.join_next().await {
+                note_panic(ended);
+            }
+        };
+        tokio::select! {
+            () = finished => {}
+            () = cut.cancelled() => {}
+        }
+        connections.shutdown().await;
+        Ok(())
+    }
+
+    /// Returns, and with it closes the port, at `stop`.
+    async fn accept_until(
+        self: &Arc<Self>,
+        stop: &CancellationToken,
+        mut acceptor: Acceptor,
+        connections: &mut JoinSet<()>,
+    ) {
+        let mut forget = tokio::time::interval(FORGET_INTERVAL);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                (stream, peer) = acceptor.accept() => {
+                    connections.spawn(Arc::clone(self).serve_connection(stream, peer, stop.clone()));
+                }
+                Some(ended) = connections.join_next() => note_panic(ended),
+                _ = forget.tick() => self.admission.forget_quiet_addresses(),
+            }
+        }
+        // A request that is still being read comes too late for a WebSocket.
+        self.set_draining(true);
+    }
+
+    /// One connection, from its first byte to its end or its hand-over.
+    async fn serve_connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+        let (upgrades, mut pending) = mpsc::channel(1);
+        let service = service_fn(|request| {
+            let (door, upgrades) = (&self, &upgrades);
+            async move { Ok::<_, Infallible>(door.answer(request, peer.ip(), upgrades).await) }
+        });
+        let mut exchange = pin!(http1_server().serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let mut stopping = false;
+        let upgrading = loop {
+            tokio::select! {
+                outcome = exchange.as_mut() => {
+                    log_end(outcome);
+                    break pending.try_recv().ok();
+                }
+                upgrading = pending.recv() => {
+                    // The 101 is on its way; a peer that does not take it must not keep its slot.
+                    if let Ok(outcome) = timeout(HANDSHAKE_TIMEOUT, exchange.as_mut()).await {
+                        log_end(outcome);
+                        break upgrading;
+                    }
+                    return;
+                }
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    exchange.as_mut().graceful_shutdown();
+                }
+            }
+        };
+        if let Some(upgrading) = upgrading {
+            upgrading.finish(&self.hand_over).await;
+        }
+    }
+
+    /// The answer to one request.
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: IpAddr,
+        upgrades: &mpsc::Sender<Upgrading>,
+    ) -> Response<ReplyBody> {
+        if let Err(sentence) = check_target(&request) {
+            return reply::error(StatusCode::BAD_REQUEST, sentence);
+        }
+        let client = Client::of(peer, request.headers(), &self.config.trusted_proxies);
+        if request.uri().path() == WEBSOCKET_PATH {
+            return self.answer_websocket(&mut request, &client, upgrades);
+        }
+        match &self.proxy {
+            _ if request.method() == Method::CONNECT => {
+                reply::error(StatusCode::NOT_IMPLEMENTED, "This server is not a tunnel")
+            }
+            Some(proxy) => proxy.forward(request, &client).await,
+            None => reply::error(StatusCode::NOT_FOUND, "Not found"),
+        }
+    }
+}
+
+/// HTTP/1.1 names its host, once (RFC 9112 section 3.2).
+fn check_target<B>(request: &Request<B>) -> Result<(), &'static str> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let needed = usize::from(request.version() == Version::HTTP_11);
+    if (needed..=1).contains(&hosts) { Ok(()) } else { Err("A request must have exactly one Host header") }
+}
+
+fn http1_server() -> http1::Builder {
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .half_close(true);
+    server
+}
+
+fn log_end(outcome: hyper::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+fn note_panic(ended: Result<(), JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        tracing::error!("a connection of the front door panicked");
+    }
+}

@@ -1,0 +1,255 @@
+//! What a WebSocket request must have (RFC 6455 section 4.2.1), and what it asks for: token and resume position.
+
+use std::fmt;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hyper::{
+    HeaderMap, Method, Request, Version,
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::forwarding::list;
+
+/// The subprotocol that a client offers beside `bearer.<token>`.
+pub const SUBPROTOCOL: &str = "jasaweb.v1";
+
+const BEARER_SUBPROTOCOL: &str = "bearer.";
+const MAX_EPOCH_BYTES: usize = 64;
+
+/// From where a client wants to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// `last_seq`: the last durable frame that the client has; at most `i64::MAX`, as the database counts.
+    pub last_seq: Option<u64>,
+    /// `epoch`: the epoch that `last_seq` belongs to; 1 to 64 visible ASCII characters.
+    pub epoch: Option<String>,
+    /// `batch=1`: the client takes several frames as one JSON array.
+    pub batch: bool,
+}
+
+/// Why a request is no WebSocket handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// `Sec-WebSocket-Version` is not 13: 426 that names the right one (RFC 6455 section 4.2.2).
+    #[error("Sec-WebSocket-Version must be 13")]
+    Version,
+    /// The request breaks a rule of RFC 6455 section 4.2.1: 400.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// A query option cannot be read: 400.
+    #[error("{name} must be {expected}")]
+    Parameter {
+        /// Name of the query option.
+        name: &'static str,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+/// A token on its way to the check; `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BearerToken(String);
+
+impl BearerToken {
+    /// The token itself, for the verifier and for nobody else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A valid WebSocket request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handshake {
+    /// The first token found: `?token=`, `?jwt=`, `Authorization: Bearer`, `Sec-WebSocket-Protocol: bearer.…`.
+    pub token: Option<BearerToken>,
+    /// From where to go on.
+    pub resume: Resume,
+    accept: String,
+    offers_subprotocol: bool,
+}
+
+/// Whether a request asks for a WebSocket at all. One over HTTP/1.0 cannot (RFC 9110 section 7.8).
+#[must_use]
+pub fn is_upgrade<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_11 && has_item(request.headers(), &UPGRADE, "websocket")
+}
+
+impl Handshake {
+    /// Checks a request for which [`is_upgrade`] holds.
+    pub fn parse<B>(request: &Request<B>) -> Result<Self, HandshakeError> {
+        let headers = request.headers();
+        check_method_and_body(request)?;
+        if !has_item(headers, &CONNECTION, "upgrade") {
+            return Err(HandshakeError::Malformed("Connection must name upgrade"));
+        }
+        if single(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
+            return Err(HandshakeError::Version);
+        }
+        let accept = accept_key(headers)?;
+        let query = Query::parse(request.uri().query().unwrap_or_default())?;
+        let offered = list(headers, &SEC_WEBSOCKET_PROTOCOL);
+        let token = query
+            .token
+            .or(query.jwt)
+            .or_else(|| authorization(headers))
+            .or_else(|| offered.iter().find_map(|item| item.strip_prefix(BEARER_SUBPROTOCOL)).and_then(non_empty));
+        Ok(Self {
+            token: token.map(BearerToken),
+            resume: Resume { last_seq: query.last_seq, epoch: query.epoch, batch: query.batch.unwrap_or(false) },
+            accept,
+            offers_subprotocol: offered.contains(&SUBPROTOCOL),
+        })
+    }
+
+    /// The headers of the 101 (RFC 6455 section 4.2.2).
+    #[must_use]
+    pub fn response_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(accept) = HeaderValue::from_str(&self.accept) {
+            headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        if self.offers_subprotocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        }
+        headers
+    }
+}
+
+/// A body would have to be read before the first frame; no client sends one.
+fn check_method_and_body<B>(request: &Request<B>) -> Result<(), HandshakeError> {
+    if request.method() != Method::GET {
+        return Err(HandshakeError::Malformed("a WebSocket handshake must be a GET"));
+    }
+    let headers = request.headers();
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if has_body { Err(HandshakeError::Malformed("a WebSocket handshake must not have a body")) } else { Ok(()) }
+}
+
+/// The key is 16 bytes in base64 (RFC 6455 section 4.2.1, item 5).
+fn accept_key(headers: &HeaderMap) -> Result<String, HandshakeError> {
+    single(headers, &SEC_WEBSOCKET_KEY)
+        .filter(|key| BASE64_STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16))
+        .map(|key| derive_accept_key(key.as_bytes()))
+        .ok_or(HandshakeError::Malformed("Sec-WebSocket-Key must be 16 bytes in base64"))
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 section 2.1); the scheme is compared without regard to case.
+fn authorization(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = single(headers, &AUTHORIZATION)?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") { non_empty(token.trim()) } else { None }
+}
+
+fn has_item(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
+    list(headers, name).iter().any(|found| found.eq_ignore_ascii_case(item))
+}
+
+/// The value of a field that may stand only once; `None` where it is missing or repeated.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().map(str::trim),
+        _ => None,
+    }
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    if text.is_empty() { None } else { Some(text.to_owned()) }
+}
+
+/// The query options of `/ws`; those of other names are no concern of ours.
+#[derive(Default)]
+struct Query {
+    token: Option<String>,
+    jwt: Option<String>,
+    last_seq: Option<u64>,
+    epoch: Option<String>,
+    batch: Option<bool>,
+}
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, HandshakeError> {
+        let mut options = Self::default();
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "token" => set(&mut options.token, "token", "one URL-encoded token", url_decode(value))?,
+                "jwt" => set(&mut options.jwt, "jwt", "one URL-encoded token", url_decode(value))?,
+                "last_seq" => set(&mut options.last_seq, "last_seq", "one whole number from 0", sequence(value))?,
+                "epoch" => set(&mut options.epoch, "epoch", "one epoch as the server named it", epoch(value))?,
+                "batch" => set(&mut options.batch, "batch", "0 or 1", flag(value))?,
+                _ => {}
+            }
+        }
+        // An empty token is none: a page may build its URL before it has one.
+        options.token = options.token.filter(|token| !token.is_empty());
+        options.jwt = options.jwt.filter(|token| !token.is_empty());
+        Ok(options)
+    }
+}
+
+/// Stores a value that may be given once; `None` is a malformed one.
+fn set<T>(
+    option: &mut Option<T>,
+    name: &'static str,
+    expected: &'static str,
+    value: Option<T>,
+) -> Result<(), HandshakeError> {
+    if value.is_none() || option.is_some() {
+        return Err(HandshakeError::Parameter { name, expected });
+    }
+    *option = value;
+    Ok(())
+}
+
+/// Digits alone: `parse` would take a sign.
+fn sequence(value: &str) -> Option<u64> {
+    if !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    value.parse().ok().filter(|number| i64::try_from(*number).is_ok())
+}
+
+fn epoch(value: &str) -> Option<String> {
+    url_decode(value).filter(|epoch| {
+        (1..=MAX_EPOCH_BYTES).contains(&epoch.len()) && epoch.bytes().all(|byte| byte.is_ascii_graphic())
+    })
+}
+
+fn flag(value: &str) -> Option<bool> {
+    match value {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    }
+}
+
+/// `application/x-www-form-urlencoded`, as `URLSearchParams` writes it; `None` for a broken escape or invalid UTF-8.
+fn url_decode(text: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [bytes.next()?, bytes.next()?].map(|digit| char::from(digit).to_digit(16));
+                (digits[0]? * 16 + digits[1]?) as u8
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}

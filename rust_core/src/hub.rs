@@ -1,0 +1,308 @@
+//! The handle through which everything is published: it knows which shard owns a user and hands the frame over.
+//!
+//! All connections of a user live on one shard, so a send to a user goes to one shard and keeps its order; a broadcast
+//! goes once to each. Every call returns how many connections it was queued to, and blocks on nothing.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    mpsc,
+};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    close::CloseReason,
+    command::{Audience, Command, DurableFrame, ReadFrame, SyncAnswer},
+    config::SHARD_BACKLOG_BYTES,
+    error::Error,
+    frame::Frame,
+    front_door::Admitted,
+    index::Index,
+    metrics::{Counters, Totals},
+    session::ConnectionInfo,
+};
+
+/// How long a snapshot may take before the shard counts as stuck.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A cheap, shared handle.
+#[derive(Debug, Clone)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    node_id: Arc<str>,
+    index: Arc<Index>,
+    shards: Vec<ShardHandle>,
+    next_connection: AtomicU64,
+    frames_published: AtomicU64,
+}
+
+/// One shard as the hub sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct ShardHandle {
+    pub(crate) commands: UnboundedSender<Command>,
+    /// Bytes of commands that wait.
+    pub(crate) backlog: Arc<AtomicUsize>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl ShardHandle {
+    fn is_overloaded(&self) -> bool {
+        self.backlog.load(Relaxed) > SHARD_BACKLOG_BYTES
+    }
+
+    fn tell(&self, command: Command) -> Result<(), Error> {
+        let cost = command.cost();
+        self.backlog.fetch_add(cost, Relaxed);
+        self.commands.send(command).map_err(|_| Error::Stopped)
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(node_id: Arc<str>, index: Arc<Index>, shards: Vec<ShardHandle>) -> Self {
+        Self(Arc::new(Inner {
+            node_id,
+            index,
+            shards,
+            next_connection: AtomicU64::new(1),
+            frames_published: AtomicU64::new(0),
+        }))
+    }
+
+    /// Hands an upgraded socket to the shard of its user. It is dropped, and so closed, where the server has stopped.
+    pub fn join(&self, admitted: Admitted) {
+        let shard = self.shard_of(&admitted.identity.user_id);
+        let number = (self.0.next_connection.fetch_add(1, Relaxed) << 8) | shard as u64;
+        let _ = self.0.shards[shard].tell(Command::Join(Box::new(admitted), number));
+    }
+
+    /// To every connection of a user.
+    pub fn to_user(&self, user_id: &str, frame: Frame) -> Result<usize, Error> {
+        self.to_many(std::iter::once((user_id, frame)))
+    }
+
+    /// To every connection of several users, each with a frame of its own. Nothing is sent where any of their shards is
+    /// overloaded.
+    pub fn to_many<'a>(&self, items: impl IntoIterator<Item = (&'a str, Frame)>) -> Result<usize, Error> {
+        let mut connections = 0;
+        let mut published = 0;
+        let mut parts = Parts::new(self);
+        for (user_id, frame) in items {
+            published += 1;
+            if let Some((user_id, count)) = self.0.index.find(user_id) {
+                connections += count;
+                parts.of(&user_id).push((user_id, frame));
+            }
+        }
+        parts.send(Command::ToUsers)?;
+        self.0.frames_published.fetch_add(published, Relaxed);
+        Ok(connections)
+    }
+
+    /// To every connection of an audience.
+    pub fn to_audience(&self, audience: Audience, frame: &Frame) -> Result<usize, Error> {
+        if self.0.shards.iter().any(ShardHandle::is_overloaded) {
+            return Err(Error::Overloaded { limit: SHARD_BACKLOG_BYTES });
+        }
+        for shard in &self.0.shards {
+            shard.tell(Command::ToAudience(audience, frame.clone()))?;
+        }
+        self.0.frames_published.fetch_add(1, Relaxed);
+        Ok(match audience {
+            Audience::All => self.0.index.total(),
+            Audience::Role(role) => self.0.index.with_role(role),
+        })
+    }
+
+    /// To one connection: 1, or 0 where it is not open.
+    pub fn to_connection(&self, connection_id: &str, frame: Frame) -> Result<usize, Error> {
+        let Some((number, shard)) = self.find(connection_id) else { return Ok(0) };
+        if shard.is_overloaded() {
+            return Err(Error::Overloaded { limit: SHARD_BACKLOG_BYTES });
+        }
+        shard.tell(Command::ToConnection(number, frame))?;
+        self.0.frames_published.fetch_add(1, Relaxed);
+        Ok(1)
+    }
+
+    /// Durable frames: each session gets those of its user in order, each once. Nothing is sent where any of their
+    /// shards is overloaded.
+    pub fn publish<'a>(&self, items: impl IntoIterator<Item = DurableFrame<&'a str>>) -> Result<usize, Error> {
+        let mut connections = 0;
+        let mut published = 0;
+        let mut parts = Parts::new(self);
+        for DurableFrame { user_id, seq, rev, frame } in items {
+            published += 1;
+            if let Some((user_id, count)) = self.0.index.find(user_id) {
+                connections += count;
+                parts.of(&user_id).push(DurableFrame { user_id, seq, rev, frame });
+            }
+        }
+        parts.send(Command::Durable)?;
+        self.0.frames_published.fetch_add(published, Relaxed);
+        Ok(connections)
+    }
+
+    /// Changed unread counts.
+    pub fn publish_read<'a>(&self, items: impl IntoIterator<Item = ReadFrame<&'a str>>) -> Result<usize, Error> {
+        let mut connections = 0;
+        let mut parts = Parts::new(self);
+        for ReadFrame { user_id, rev, frame } in items {
+            if let Some((user_id, count)) = self.0.index.find(user_id) {
+                connections += count;
+                parts.of(&user_id).push(ReadFrame { user_id, rev, frame });
+            }
+        }
+        parts.send(Command::Read)?;
+        Ok(connections)
+    }
+
+    /// The heads of users' sequences as committed: sessions that are behind ask for what they lack.
+    pub fn announce_heads<'a>(&self, items: impl IntoIterator<Item = (&'a str, u64)>) -> Result<(), Error> {
+        let mut parts = Parts::new(self);
+        for (user_id, head) in items {
+            if let Some((user_id, _)) = self.0.index.find(user_id) {
+                parts.of(&user_id).push((user_id, head));
+            }
+        }
+        parts.send(Command::Heads)
+    }
+
+    /// Answers a session's request; false where the connection is gone.
+    pub fn answer_sync(&self, connection_id: &str, answer: SyncAnswer) -> Result<bool, Error> {
+        self.tell_connection(connection_id, |number| Command::Answer(number, Box::new(answer)))
+    }
+
+    /// Sends an `error` frame for a client frame that was refused. Twenty in a minute end the connection.
+    pub fn refuse(&self, connection_id: &str, frame: Frame) -> Result<bool, Error> {
+        self.tell_connection(connection_id, |number| Command::Refuse(number, frame))
+    }
+
+    /// Closes a connection; false where it is not open.
+    pub fn disconnect(&self, connection_id: &str, reason: CloseReason) -> Result<bool, Error> {
+        self.tell_connection(connection_id, |number| Command::Close(number, reason))
+    }
+
+    /// Moves the end of the session behind a connection (Unix time in seconds; `None`: it has none).
+    pub fn extend_session(&self, connection_id: &str, expires_at: Option<u64>) -> Result<bool, Error> {
+        self.tell_connection(connection_id, |number| Command::ExtendSession(number, expires_at))
+    }
+
+    /// Every open connection. Blocks until each shard has answered, 5 s at most.
+    pub fn connections(&self) -> Result<Vec<ConnectionInfo>, Error> {
+        let (sender, answers) = mpsc::channel();
+        for shard in &self.0.shards {
+            shard.tell(Command::Snapshot(sender.clone()))?;
+        }
+        drop(sender);
+        let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
+        let mut connections = Vec::with_capacity(self.0.index.total());
+        for _ in &self.0.shards {
+            let left = deadline.saturating_duration_since(Instant::now());
+            connections.extend(answers.recv_timeout(left).map_err(|_| Error::Stopped)?);
+        }
+        Ok(connections)
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.0.index.total()
+    }
+
+    /// Users with an open connection.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.0.index.users()
+    }
+
+    /// Counters of all shards together.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for shard in &self.0.shards {
+            totals.add(&shard.counters);
+        }
+        totals
+    }
+
+    /// Frames handed to the hub, each counted once whatever its audience.
+    #[must_use]
+    pub fn frames_published(&self) -> u64 {
+        self.0.frames_published.load(Relaxed)
+    }
+
+    /// Bytes of commands that wait for their shards.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> usize {
+        self.0.shards.iter().map(|shard| shard.backlog.load(Relaxed)).sum()
+    }
+
+    pub(crate) fn drain(&self, deadline: Duration) {
+        // A server that comes back should meet some two thousand handshakes a second, not all at once.
+        let spread = Duration::from_micros(500).saturating_mul(self.total() as u32).max(Duration::from_secs(1));
+        for shard in &self.0.shards {
+            let _ = shard.tell(Command::Drain { spread, deadline });
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        for shard in &self.0.shards {
+            let _ = shard.tell(Command::Stop);
+        }
+    }
+
+    fn shard_of(&self, user_id: &str) -> usize {
+        (self.0.index.hash(user_id) as u32 as usize) % self.0.shards.len()
+    }
+
+    /// The number and shard of an open connection of this node.
+    fn find(&self, connection_id: &str) -> Option<(u64, &ShardHandle)> {
+        let (node_id, number) = connection_id.rsplit_once('-')?;
+        let number = u64::from_str_radix(number, 16).ok()?;
+        let shard = self.0.shards.get((number & 0xFF) as usize)?;
+        (node_id == &*self.0.node_id && self.0.index.is_open(number)).then_some((number, shard))
+    }
+
+    fn tell_connection(&self, connection_id: &str, command: impl FnOnce(u64) -> Command) -> Result<bool, Error> {
+        let Some((number, shard)) = self.find(connection_id) else { return Ok(false) };
+        shard.tell(command(number)).map(|()| true)
+    }
+}
+
+/// The id of a connection as the world sees it: the node's id, then the number.
+pub(crate) fn connection_id(node_id: &str, number: u64) -> String {
+    format!("{node_id}-{number:x}")
+}
+
+/// Items for several users, sorted by the shards that own them.
+struct Parts<'a, T> {
+    hub: &'a Hub,
+    items: Vec<Vec<T>>,
+}
+
+impl<'a, T> Parts<'a, T> {
+    fn new(hub: &'a Hub) -> Self {
+        Self { hub, items: std::iter::repeat_with(Vec::new).take(hub.0.shards.len()).collect() }
+    }
+
+    fn of(&mut self, user_id: &str) -> &mut Vec<T> {
+        &mut self.items[self.hub.shard_of(user_id)]
+    }
+
+    fn send(self, command: impl Fn(Vec<T>) -> Command) -> Result<(), Error> {
+        let shards = &self.hub.0.shards;
+        if shards.iter().zip(&self.items).any(|(shard, items)| !items.is_empty() && shard.is_overloaded()) {
+            return Err(Error::Overloaded { limit: SHARD_BACKLOG_BYTES });
+        }
+        for (shard, items) in shards.iter().zip(self.items) {
+            if !items.is_empty() {
+                shard.tell(command(items))?;
+            }
+        }
+        Ok(())
+    }
+}

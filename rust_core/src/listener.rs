@@ -1,0 +1,96 @@
+//! The listening socket of the public port.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{config::Config, error::Error};
+
+/// Connections that the kernel keeps while they wait to be accepted; it may cap this (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Listens on the address of `config`: non-blocking, reusable at once after a stop, and with `::` for IPv4 too.
+///
+/// [`Error::Bind`] where the port is taken or the address is not ours.
+pub fn bind(config: &Config) -> Result<std::net::TcpListener, Error> {
+    let address = SocketAddr::new(config.host, config.port);
+    listen(address).map_err(|source| Error::Bind { address, source })
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.ip() == IpAddr::from([0_u16; 8]) {
+        // The system's default differs from one to the next.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts connections; an error never ends it.
+pub(crate) struct Acceptor {
+    listener: TcpListener,
+    pause: Duration,
+}
+
+impl Acceptor {
+    /// Must be called on a runtime with I/O; the listener must be non-blocking.
+    pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::from_std(listener)?, pause: FIRST_PAUSE })
+    }
+
+    /// The next connection, without Nagle's delay. Cancel safe.
+    pub(crate) async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    self.pause = FIRST_PAUSE;
+                    if let Err(error) = stream.set_nodelay(true) {
+                        // The peer is gone already; whoever reads from it will find out.
+                        tracing::debug!(%error, "TCP_NODELAY was not set");
+                    }
+                    return (stream, peer);
+                }
+                Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "a connection ended unaccepted"),
+                Err(error) => {
+                    // Out of descriptors or memory: the connection stays in the backlog, and trying at once would spin.
+                    let pause = self.pause;
+                    self.pause = (pause * 2).min(LONGEST_PAUSE);
+                    tracing::error!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+/// Errors that concern the connection that was to be accepted, not the listener (accept(2), "Error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, PermissionDenied, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | PermissionDenied
+            | TimedOut
+    )
+}

@@ -1,0 +1,224 @@
+//! The way to the app: everything but `/ws` is forwarded to its Unix socket, streamed in both directions.
+
+use std::{
+    path::PathBuf,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Either;
+use hyper::{
+    Request, Response, StatusCode, Uri, Version,
+    body::{Body, Frame, Incoming, SizeHint},
+    header::{HOST, HeaderValue},
+    http::uri::{Authority, Scheme},
+};
+use hyper_util::{
+    client::legacy,
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::time::Instant;
+
+use crate::{
+    app_socket::AppConnector,
+    forwarding::{self, Client},
+    reply::{self, ReplyBody},
+};
+
+/// Time without any sign of life from either side until a response head is given up.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An idle connection to the app is closed after this, before the app closes it on its own side.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const POOL_MAX_IDLE: usize = 64;
+const RETRY_SECONDS: u64 = 1;
+
+/// Forwards requests to the app. Cheap to share by reference; its connections are pooled.
+#[derive(Debug)]
+pub struct Proxy {
+    client: legacy::Client<AppConnector, RequestBody>,
+    head_timeout: Duration,
+    unreachable: AtomicBool,
+}
+
+impl Proxy {
+    /// A proxy to the app that listens on the Unix socket `path`. `head_timeout` runs while no byte of the request's
+    /// body is passed on and the app has not begun to answer; the front door uses [`HEAD_TIMEOUT`].
+    #[must_use]
+    pub fn new(path: PathBuf, head_timeout: Duration) -> Self {
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(POOL_MAX_IDLE)
+            .pool_timer(TokioTimer::new())
+            .set_host(false)
+            .build(AppConnector::new(path));
+        Self { client, head_timeout, unreachable: AtomicBool::new(false) }
+    }
+
+    /// Forwards `request` and answers with the app's response, its body still streaming.
+    ///
+    /// Where there is none: 503 with `Retry-After` if the app cannot be reached, 502 if it broke off before the response
+    /// head, 504 if it kept silent. A break later on ends the client's connection, which is all that HTTP leaves.
+    pub async fn forward(&self, request: Request<Incoming>, client: &Client) -> Response<ReplyBody> {
+        let activity = Arc::new(Activity::new());
+        let outcome = match prepare(request, client, &activity) {
+            Some(request) => self.response_head(request, &activity).await,
+            None => return reply::error(StatusCode::BAD_REQUEST, "The request target is not valid"),
+        };
+        match outcome {
+            Ok(response) => pass_on(response),
+            Err(failure) => failure.into_response(),
+        }
+    }
+
+    async fn response_head(
+        &self,
+        request: Request<RequestBody>,
+        activity: &Activity,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut response = pin!(self.client.request(request));
+        loop {
+            let silent_until = activity.last() + self.head_timeout;
+            tokio::select! {
+                outcome = &mut response => return self.judge(outcome),
+                () = tokio::time::sleep_until(silent_until) => {
+                    if activity.last() + self.head_timeout <= Instant::now() {
+                        tracing::warn!("the app did not begin to answer in time");
+                        return Err(Failure::Silent);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells an app that is not there from one that broke off, and logs only when that changes.
+    fn judge(&self, outcome: Result<Response<Incoming>, legacy::Error>) -> Result<Response<Incoming>, Failure> {
+        let outcome =
+            outcome.map_err(|error| if error.is_connect() { Failure::Unreachable } else { broken_off(&error) });
+        let unreachable = matches!(outcome, Err(Failure::Unreachable));
+        if self.unreachable.swap(unreachable, Ordering::Relaxed) != unreachable {
+            if unreachable {
+                tracing::warn!("the app cannot be reached");
+            } else {
+                tracing::info!("the app can be reached again");
+            }
+        }
+        outcome
+    }
+}
+
+/// The request as the app gets it.
+fn prepare(request: Request<Incoming>, client: &Client, activity: &Arc<Activity>) -> Option<Request<RequestBody>> {
+    let (mut head, body) = request.into_parts();
+    if let Some(authority) = head.uri.authority() {
+        // A target in absolute form outdoes the Host field (RFC 9112 section 3.2.2).
+        head.headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
+    }
+    forwarding::rewrite_request(&mut head.headers, client);
+    head.uri = app_uri(head.uri)?;
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    Some(Request::from_parts(head, RequestBody { body, activity: Arc::clone(activity) }))
+}
+
+fn broken_off(error: &legacy::Error) -> Failure {
+    tracing::warn!(error = error as &dyn std::error::Error, "the app broke off before it answered");
+    Failure::BrokenOff
+}
+
+/// Why there is no response of the app.
+#[derive(Debug, Clone, Copy)]
+enum Failure {
+    Unreachable,
+    BrokenOff,
+    Silent,
+}
+
+impl Failure {
+    fn into_response(self) -> Response<ReplyBody> {
+        match self {
+            Self::Unreachable => reply::retry_later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The application cannot be reached; try again in a moment",
+                RETRY_SECONDS,
+            ),
+            Self::BrokenOff => reply::error(StatusCode::BAD_GATEWAY, "The application broke off before it answered"),
+            Self::Silent => reply::error(StatusCode::GATEWAY_TIMEOUT, "The application did not answer in time"),
+        }
+    }
+}
+
+/// The app's response as the client gets it.
+fn pass_on(response: Response<Incoming>) -> Response<ReplyBody> {
+    if response.status().is_informational() {
+        // No upgrade was asked for, so a 101 answers nothing.
+        return Failure::BrokenOff.into_response();
+    }
+    let mut response = response.map(Either::Right);
+    forwarding::strip_hop_by_hop(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
+    response
+}
+
+/// The target with a scheme and an authority, which the pool keys its connections by; neither goes on the wire.
+fn app_uri(target: Uri) -> Option<Uri> {
+    let mut parts = target.into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(Authority::from_static("app"));
+    Uri::from_parts(parts).ok()
+}
+
+/// When something was last passed on to the app.
+#[derive(Debug)]
+struct Activity {
+    start: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+
+    fn touch(&self) {
+        self.last_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// A request's body on its way, which notes each piece: a long upload is not a silent app.
+#[derive(Debug)]
+struct RequestBody {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_ready() {
+            self.activity.touch();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

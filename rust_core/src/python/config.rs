@@ -1,0 +1,67 @@
+//! What Python may set, as the core's [`Config`], and the token check for those who want it alone.
+
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    prelude::*,
+    types::{PyBytes, PyString},
+};
+
+use crate::{config::Origins, token::TokenVerifier};
+
+/// A key: `bytes` as they are, `str` as UTF-8.
+pub(super) fn secret(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().to_vec());
+    }
+    match value.cast::<PyString>() {
+        Ok(text) => Ok(text.to_cow()?.as_bytes().to_vec()),
+        Err(_) => Err(PyTypeError::new_err("a secret must be str or bytes")),
+    }
+}
+
+/// A time in seconds that is given to `name`.
+pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| PyValueError::new_err(format!("{name}: must be a number of seconds, 0 or more")))
+}
+
+/// `*`, or a list of origins; an empty list allows the same origin alone.
+pub(super) fn origins(values: &[String]) -> Origins {
+    if values.is_empty() {
+        Origins::Same
+    } else if values.iter().any(|value| value == "*") {
+        Origins::Any
+    } else {
+        Origins::Listed(values.iter().map(|value| value.trim_end_matches('/').to_ascii_lowercase()).collect())
+    }
+}
+
+/// Networks, or single addresses, whose `X-Forwarded-*` is believed.
+pub(super) fn networks(values: &[String]) -> PyResult<Vec<IpNet>> {
+    values
+        .iter()
+        .map(|value| {
+            value.parse().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+                PyValueError::new_err(format!("trusted_proxies: {value:?} is no network such as 10.0.0.0/8"))
+            })
+        })
+        .collect()
+}
+
+/// Checks a connection token at Unix time `now`: `(user_id, role, name, session_exp)`. `ValueError` names what is wrong.
+#[pyfunction]
+#[pyo3(signature = (token, secret, *, previous=None, now))]
+pub(super) fn verify_token(
+    token: &str,
+    secret: &Bound<'_, PyAny>,
+    previous: Option<&Bound<'_, PyAny>>,
+    now: f64,
+) -> PyResult<(String, &'static str, String, Option<u64>)> {
+    let previous = previous.map(self::secret).transpose()?;
+    let verifier = TokenVerifier::new(&self::secret(secret)?, previous.as_deref());
+    let identity = verifier.verify(token, now).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok((identity.user_id.to_string(), identity.role.as_str(), identity.name.to_string(), identity.session_expires_at))
+}

@@ -1,0 +1,87 @@
+//! Events as frozen Python classes.
+
+use pyo3::{prelude::*, types::PyBytes};
+
+use crate::events::Event;
+
+/// A connection was opened and registered.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct Connected {
+    connection_id: String,
+    user_id: String,
+    role: &'static str,
+    name: String,
+    client_address: String,
+    user_agent: Option<String>,
+}
+
+/// A connection has ended.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct Disconnected {
+    connection_id: String,
+    user_id: String,
+    code: u16,
+    reason: String,
+    status: &'static str,
+}
+
+/// A text message from a client, valid UTF-8, within the size and rate limits; nothing else of it was checked.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct ClientFrame {
+    connection_id: String,
+    user_id: String,
+    role: &'static str,
+    frame: Py<PyBytes>,
+}
+
+/// A session waits for what lies in the database.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct SyncRequest {
+    connection_id: String,
+    user_id: String,
+    after: Option<u64>,
+    epoch: Option<String>,
+    first: bool,
+}
+
+/// A log record of the core.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct LogRecord {
+    level: &'static str,
+    target: &'static str,
+    message: String,
+}
+
+/// The Python object of an event.
+pub(super) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
+    Ok(match event {
+        Event::Connected { connection_id, user_id, role, name, client_address, user_agent } => {
+            let (user_id, name) = (user_id.to_string(), name.to_string());
+            let (client_address, user_agent) = (client_address.to_string(), user_agent.map(String::from));
+            let role = role.as_str();
+            Py::new(py, Connected { connection_id, user_id, role, name, client_address, user_agent })?.into_any()
+        }
+        Event::Disconnected { connection_id, user_id, code, reason, ending } => {
+            let (user_id, status) = (user_id.to_string(), ending.as_str());
+            Py::new(py, Disconnected { connection_id, user_id, code, reason, status })?.into_any()
+        }
+        Event::ClientFrame { connection_id, user_id, role, frame } => {
+            let frame = PyBytes::new(py, &frame).unbind();
+            let (user_id, role) = (user_id.to_string(), role.as_str());
+            Py::new(py, ClientFrame { connection_id, user_id, role, frame })?.into_any()
+        }
+        Event::SyncRequest { connection_id, user_id, after, epoch, first } => {
+            let (user_id, epoch) = (user_id.to_string(), epoch.map(String::from));
+            Py::new(py, SyncRequest { connection_id, user_id, after, epoch, first })?.into_any()
+        }
+        Event::Log { level, target, message } => {
+            let level = match level {
+                tracing::Level::ERROR => "ERROR",
+                tracing::Level::WARN => "WARNING",
+                tracing::Level::INFO => "INFO",
+                tracing::Level::DEBUG | tracing::Level::TRACE => "DEBUG",
+            };
+            Py::new(py, LogRecord { level, target, message })?.into_any()
+        }
+    })
+}

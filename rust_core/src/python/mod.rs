@@ -1,0 +1,27 @@
+//! The only place that says `pyo3`: the module `jasaweb_rt._core`.
+//!
+//! In: `str`, `int`, `bytes`. Out: counts, `bytes`, small frozen classes. Nothing here attaches to the interpreter on a
+//! thread of the core's, and whatever may wait runs detached.
+
+#![expect(clippy::needless_pass_by_value, reason = "PyO3 hands extracted arguments over as owned values")]
+
+mod config;
+mod errors;
+mod events;
+mod frames;
+mod server;
+
+use pyo3::prelude::*;
+
+/// The Rust core: sockets, sessions, fan-out.
+#[pymodule(gil_used = false)]
+#[pyo3(name = "_core")]
+mod core_module {
+    #[pymodule_export]
+    use super::{
+        config::verify_token,
+        errors::{OverloadedError, RealtimeError, ServerStoppedError},
+        events::{ClientFrame, Connected, Disconnected, LogRecord, SyncRequest},
+        server::{ConnectionInfo, FanoutServer, Stats},
+    };
+}

@@ -1,0 +1,423 @@
+//! `FanoutServer`: the core as a Python object.
+
+use std::{
+    os::fd::{AsRawFd, RawFd},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use pyo3::{
+    exceptions::{PyRuntimeError, PyValueError},
+    prelude::*,
+    types::PyBytes,
+};
+
+use super::{config, events::to_python, frames};
+use crate::{
+    close::CloseReason,
+    command::{Audience, DurableFrame, ReadFrame, SyncAnswer},
+    config::Config,
+    error::Error,
+    events::{Event, EventQueue},
+    frame::Frame,
+    hub::Hub,
+    server::{Server, new_node_id},
+    session,
+    token::Role,
+};
+
+/// How long the message thread waits before it looks whether the server has stopped.
+const MESSAGE_WAIT_MS: u16 = 200;
+
+/// Client frames handed to the callback at once, at most.
+const MESSAGE_BATCH: usize = 1024;
+
+/// Accepts WebSocket connections on threads of its own and fans frames out to them.
+#[pyclass(frozen, module = "jasaweb_rt._core")]
+pub(super) struct FanoutServer {
+    config: Config,
+    node_id: Arc<str>,
+    events: Arc<EventQueue>,
+    server: OnceLock<Server>,
+    starting: Mutex<()>,
+    stopped: Arc<AtomicBool>,
+    messages: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl FanoutServer {
+    fn server(&self) -> Result<&Server, Error> {
+        self.server.get().ok_or(Error::NotStarted)
+    }
+
+    fn hub(&self) -> Result<&Hub, Error> {
+        if self.stopped.load(Ordering::Relaxed) { Err(Error::Stopped) } else { self.server()?.hub() }
+    }
+}
+
+#[pymethods]
+impl FanoutServer {
+    #[new]
+    #[pyo3(signature = (
+        *, token_secret, host="127.0.0.1", port=0, token_secret_previous=None, allowed_origins=Vec::new(),
+        trusted_proxies=Vec::new(), require_tls=None, max_connections=0, max_connections_per_user=10,
+        max_connections_per_ip=100, connect_rate_per_ip=20, connect_burst_per_ip=100, message_rate=20,
+        message_burst=50, max_message_bytes=65536, send_queue_bytes=1_048_576, workers=None, coalesce_ms=10,
+        ping_interval=25.0, pong_timeout=10.0, app_socket=None, sync=false,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "each limit of the contract is a keyword")]
+    fn new(
+        token_secret: &Bound<'_, PyAny>,
+        host: &str,
+        port: u16,
+        token_secret_previous: Option<&Bound<'_, PyAny>>,
+        allowed_origins: Vec<String>,
+        trusted_proxies: Vec<String>,
+        require_tls: Option<bool>,
+        max_connections: usize,
+        max_connections_per_user: usize,
+        max_connections_per_ip: usize,
+        connect_rate_per_ip: u32,
+        connect_burst_per_ip: u32,
+        message_rate: u32,
+        message_burst: u32,
+        max_message_bytes: usize,
+        send_queue_bytes: usize,
+        workers: Option<usize>,
+        coalesce_ms: u64,
+        ping_interval: f64,
+        pong_timeout: f64,
+        app_socket: Option<std::path::PathBuf>,
+        sync: bool,
+    ) -> PyResult<Self> {
+        let host = if host == "localhost" { "127.0.0.1" } else { host };
+        let host: std::net::IpAddr = host
+            .parse()
+            .map_err(|_| PyValueError::new_err(format!("host: {host:?} is no IP address, such as 0.0.0.0")))?;
+        let defaults = Config::new(config::secret(token_secret)?);
+        let config = Config {
+            host,
+            port,
+            token_secret_previous: token_secret_previous.map(config::secret).transpose()?,
+            app_socket,
+            sync,
+            allowed_origins: config::origins(&allowed_origins),
+            trusted_proxies: config::networks(&trusted_proxies)?,
+            require_tls: require_tls.unwrap_or(!host.is_loopback()),
+            max_connections,
+            max_connections_per_user,
+            max_connections_per_ip,
+            connect_rate_per_ip,
+            connect_burst_per_ip,
+            message_rate,
+            message_burst,
+            max_message_bytes,
+            send_queue_bytes,
+            workers: workers.unwrap_or(defaults.workers),
+            coalesce: Duration::from_millis(coalesce_ms),
+            ping_interval: config::seconds("ping_interval", ping_interval)?,
+            pong_timeout: config::seconds("pong_timeout", pong_timeout)?,
+            ..defaults
+        };
+        config.validate()?;
+        Ok(Self {
+            config,
+            node_id: new_node_id(),
+            events: Arc::new(EventQueue::new().map_err(Error::Start)?),
+            server: OnceLock::new(),
+            starting: Mutex::new(()),
+            stopped: Arc::default(),
+            messages: Mutex::new(None),
+        })
+    }
+
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| {
+            let _starting = self.starting.lock();
+            if self.server.get().is_some() {
+                return Err(Error::AlreadyStarted);
+            }
+            let server = Server::start(self.config.clone(), Arc::clone(&self.node_id), &self.events)?;
+            self.server.set(server).map_err(|_| Error::AlreadyStarted)
+        })?;
+        Ok(())
+    }
+
+    #[pyo3(signature = (drain_seconds=10.0))]
+    fn stop(&self, py: Python<'_>, drain_seconds: f64) -> PyResult<()> {
+        let drain = config::seconds("drain_seconds", drain_seconds)?;
+        py.detach(|| {
+            if let Some(server) = self.server.get() {
+                server.stop(drain);
+            }
+            self.stopped.store(true, Ordering::Relaxed);
+            let messages = self.messages.lock().take();
+            // A callback that stops the server runs on the very thread that would be waited for.
+            if let Some(thread) = messages.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+                // It ends by itself: a panic in it was reported where it happened.
+                let _ = thread.join();
+            }
+        });
+        Ok(())
+    }
+
+    #[getter]
+    fn address(&self) -> PyResult<(String, u16)> {
+        let address = self.server()?.address();
+        Ok((address.ip().to_string(), address.port()))
+    }
+
+    #[getter]
+    fn node_id(&self) -> &str {
+        &self.node_id
+    }
+
+    fn broadcast_to_user(&self, user_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.hub()?.to_user(user_id, frames::extract(frame)?)?)
+    }
+
+    fn broadcast_to_users(&self, user_ids: Vec<String>, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let frame = frames::extract(frame)?;
+        Ok(self.hub()?.to_many(user_ids.iter().map(|user_id| (user_id.as_str(), frame.clone())))?)
+    }
+
+    fn broadcast_to_admins(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.hub()?.to_audience(Audience::Role(Role::Admin), &frames::extract(frame)?)?)
+    }
+
+    fn broadcast_to_clients(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.hub()?.to_audience(Audience::Role(Role::Client), &frames::extract(frame)?)?)
+    }
+
+    fn broadcast_to_all(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.hub()?.to_audience(Audience::All, &frames::extract(frame)?)?)
+    }
+
+    fn broadcast_many(&self, py: Python<'_>, items: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<usize> {
+        let items = items
+            .into_iter()
+            .map(|(user_id, frame)| Ok((user_id, frames::extract(&frame)?)))
+            .collect::<PyResult<Vec<(String, Frame)>>>()?;
+        let hub = self.hub()?;
+        Ok(py.detach(|| hub.to_many(items.iter().map(|(user_id, frame)| (user_id.as_str(), frame.clone()))))?)
+    }
+
+    fn send(&self, connection_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.hub()?.to_connection(connection_id, frames::extract(frame)?)?)
+    }
+
+    #[pyo3(signature = (connection_id, code=4500))]
+    fn disconnect(&self, connection_id: &str, code: u16) -> PyResult<bool> {
+        let reason = CloseReason::from_code(code).ok_or_else(|| {
+            PyValueError::new_err(format!("code: {code} is none of 1000, 1008, 1011, 1013, 4001, 4500"))
+        })?;
+        Ok(self.hub()?.disconnect(connection_id, reason)?)
+    }
+
+    fn stats(&self) -> PyResult<Stats> {
+        let server = self.server()?;
+        let hub = server.hub()?;
+        let totals = hub.totals();
+        Ok(Stats {
+            connections: hub.total(),
+            users: hub.users(),
+            connections_opened: totals.connections_opened,
+            connections_closed: totals.connections_closed,
+            handshakes_refused: server.handshakes_refused(),
+            frames_published: hub.frames_published(),
+            deliveries: totals.deliveries,
+            writes: totals.writes,
+            bytes_written: totals.bytes_written,
+            frames_received: totals.frames_received,
+            slow_consumers: totals.slow_consumers,
+            events_dropped: self.events.dropped(),
+            backlog_bytes: hub.backlog_bytes(),
+            panics: totals.panics,
+        })
+    }
+
+    fn connections(&self, py: Python<'_>) -> PyResult<Vec<ConnectionInfo>> {
+        let hub = self.hub()?;
+        Ok(py.detach(|| hub.connections())?.into_iter().map(ConnectionInfo::from).collect())
+    }
+
+    fn on_message(&self, callback: Py<PyAny>) -> PyResult<()> {
+        let mut messages = self.messages.lock();
+        if messages.is_some() {
+            return Err(PyRuntimeError::new_err("on_message was called already: one callback takes the messages"));
+        }
+        self.events.listen();
+        let (events, stopped) = (Arc::clone(&self.events), Arc::clone(&self.stopped));
+        let thread = std::thread::Builder::new()
+            .name("rt-messages".to_owned())
+            .spawn(move || call_with_messages(&events, &stopped, &callback))
+            .map_err(Error::Start)?;
+        *messages = Some(thread);
+        Ok(())
+    }
+
+    fn fileno(&self) -> RawFd {
+        self.events.listen();
+        self.events.as_raw_fd()
+    }
+
+    #[pyo3(signature = (limit=4096))]
+    fn drain_events(&self, py: Python<'_>, limit: usize) -> PyResult<Vec<Py<PyAny>>> {
+        self.events.listen();
+        self.events.drain(limit).into_iter().map(|event| to_python(py, event)).collect()
+    }
+
+    fn publish(&self, items: Vec<(String, u64, u64, Bound<'_, PyAny>)>) -> PyResult<usize> {
+        let items = items
+            .iter()
+            .map(|(user_id, seq, rev, frame)| {
+                Ok(DurableFrame { user_id: user_id.as_str(), seq: *seq, rev: *rev, frame: frames::extract(frame)? })
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok(self.hub()?.publish(items)?)
+    }
+
+    fn publish_read(&self, items: Vec<(String, u64, Bound<'_, PyAny>)>) -> PyResult<usize> {
+        let items = items
+            .iter()
+            .map(|(user_id, rev, frame)| {
+                Ok(ReadFrame { user_id: user_id.as_str(), rev: *rev, frame: frames::extract(frame)? })
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok(self.hub()?.publish_read(items)?)
+    }
+
+    fn announce_heads(&self, items: Vec<(String, u64)>) -> PyResult<()> {
+        Ok(self.hub()?.announce_heads(items.iter().map(|(user_id, head)| (user_id.as_str(), *head)))?)
+    }
+
+    #[pyo3(signature = (connection_id, *, role, head, through, rev, preface=None, frames=Vec::new()))]
+    #[expect(clippy::too_many_arguments, reason = "the fields of one answer, by keyword")]
+    fn answer_sync(
+        &self,
+        connection_id: &str,
+        role: &str,
+        head: u64,
+        through: u64,
+        rev: u64,
+        preface: Option<&Bound<'_, PyAny>>,
+        frames: Vec<(u64, Bound<'_, PyAny>)>,
+    ) -> PyResult<bool> {
+        let role = Role::parse(role)
+            .ok_or_else(|| PyValueError::new_err(format!("role: {role:?} is neither \"admin\" nor \"client\"")))?;
+        let preface = preface.map(frames::extract).transpose()?;
+        let frames =
+            frames.into_iter().map(|(seq, frame)| Ok((seq, frames::extract(&frame)?))).collect::<PyResult<Vec<_>>>()?;
+        let answer = SyncAnswer { role, head, through, rev, preface, frames };
+        Ok(self.hub()?.answer_sync(connection_id, answer)?)
+    }
+
+    fn refuse(&self, connection_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.hub()?.refuse(connection_id, frames::extract(frame)?)?)
+    }
+
+    fn extend_session(&self, connection_id: &str, expires_at: Option<u64>) -> PyResult<bool> {
+        Ok(self.hub()?.extend_session(connection_id, expires_at)?)
+    }
+
+    fn set_draining(&self, draining: bool) -> PyResult<()> {
+        self.server()?.set_draining(draining);
+        Ok(())
+    }
+}
+
+impl Drop for FanoutServer {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // Its threads never wait for the interpreter, so they may be waited for while attached.
+        drop(self.server.take());
+    }
+}
+
+/// Waits for client frames and calls back with them, until the server has stopped or the interpreter is going away.
+fn call_with_messages(events: &EventQueue, stopped: &AtomicBool, callback: &Py<PyAny>) {
+    loop {
+        let last = stopped.load(Ordering::Relaxed);
+        if events.wait(MESSAGE_WAIT_MS) {
+            let batch = events.drain(MESSAGE_BATCH);
+            if Python::try_attach(|py| call_back(py, batch, callback)).is_none() {
+                return;
+            }
+        } else if last {
+            return;
+        }
+    }
+}
+
+fn call_back(py: Python<'_>, batch: Vec<Event>, callback: &Py<PyAny>) {
+    let frames: Vec<_> = batch
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::ClientFrame { connection_id, user_id, role, frame } => {
+                Some((connection_id, user_id.to_string(), role.as_str(), PyBytes::new(py, &frame).unbind()))
+            }
+            _ => None,
+        })
+        .collect();
+    if !frames.is_empty()
+        && let Err(error) = callback.call1(py, (frames,))
+    {
+        // As `threading` does it: the program sees the traceback, the next batch still comes.
+        error.write_unraisable(py, Some(callback.bind(py)));
+    }
+}
+
+/// Counters since `start`; `connections`, `users` and `backlog_bytes` are as of now.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct Stats {
+    connections: usize,
+    users: usize,
+    connections_opened: u64,
+    connections_closed: u64,
+    handshakes_refused: u64,
+    frames_published: u64,
+    deliveries: u64,
+    writes: u64,
+    bytes_written: u64,
+    frames_received: u64,
+    slow_consumers: u64,
+    events_dropped: u64,
+    backlog_bytes: usize,
+    panics: u64,
+}
+
+/// One open connection, as of now.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct ConnectionInfo {
+    connection_id: String,
+    user_id: String,
+    role: &'static str,
+    name: String,
+    client_address: String,
+    user_agent: Option<String>,
+    connected_at: f64,
+    last_activity: f64,
+    last_seq: u64,
+    queued_bytes: usize,
+}
+
+impl From<session::ConnectionInfo> for ConnectionInfo {
+    fn from(info: session::ConnectionInfo) -> Self {
+        Self {
+            connection_id: info.connection_id,
+            user_id: info.user_id.to_string(),
+            role: info.role.as_str(),
+            name: info.name.to_string(),
+            client_address: info.client_address.to_string(),
+            user_agent: info.user_agent.map(String::from),
+            connected_at: info.connected_at,
+            last_activity: info.last_activity,
+            last_seq: info.last_seq,
+            queued_bytes: info.queued_bytes,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! How many frames a client may send: the generic cell rate algorithm (ITU-T I.371), in eight bytes a connection.
+
+/// One connection's allowance. It holds the time at which it would be full again.
+#[derive(Debug, Default)]
+pub struct RateLimit {
+    /// Theoretical arrival time of the next frame, in microseconds of the server's clock.
+    arrival_us: u64,
+}
+
+impl RateLimit {
+    /// Whether one more frame is within `rate` a second and `burst` at once; a rate of 0 is no limit.
+    pub fn allows(&mut self, now_ms: u64, rate: u32, burst: u32) -> bool {
+        if rate == 0 {
+            return true;
+        }
+        let micros = now_ms * 1000;
+        let interval = 1_000_000 / u64::from(rate);
+        let next = self.arrival_us.max(micros) + interval;
+        if next > micros + interval * u64::from(burst) {
+            return false;
+        }
+        self.arrival_us = next;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let mut limit = RateLimit::default();
+        let mut passed = |from_ms: u64, to_ms: u64| (from_ms..to_ms).filter(|&now| limit.allows(now, 20, 50)).count();
+        assert_eq!(passed(1000, 1001), 1);
+        let first_second = passed(1001, 2000);
+        assert!((68..=70).contains(&first_second), "{first_second}");
+        let next_minute = passed(2000, 62_000);
+        assert!((1199..=1201).contains(&next_minute), "{next_minute}");
+    }
+
+    #[test]
+    fn no_rate_is_no_limit() {
+        let mut limit = RateLimit::default();
+        assert!((0..1000).all(|_| limit.allows(0, 0, 0)));
+    }
+}

@@ -1,0 +1,36 @@
+//! The answers that the front door gives itself, all in the one JSON shape of the API's errors.
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::{
+    HeaderMap, Response, StatusCode,
+    body::Incoming,
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+};
+
+/// The body of any answer: one of ours, whole, or the app's, streamed.
+pub(crate) type ReplyBody = Either<Full<Bytes>, Incoming>;
+
+/// `{"success": false, "error": sentence}` under `status`.
+pub(crate) fn error(status: StatusCode, sentence: &str) -> Response<ReplyBody> {
+    let body = serde_json::json!({ "success": false, "error": sentence }).to_string();
+    let mut response = Response::new(Either::Left(Full::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The same, with the seconds after which another try makes sense (RFC 9110 section 10.2.3).
+pub(crate) fn retry_later(status: StatusCode, sentence: &str, seconds: u64) -> Response<ReplyBody> {
+    let mut response = error(status, sentence);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// An answer without a body: 101.
+pub(crate) fn switching_protocols(headers: HeaderMap) -> Response<ReplyBody> {
+    let mut response = Response::new(Either::Left(Full::default()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    response
+}

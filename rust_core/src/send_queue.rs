@@ -1,0 +1,175 @@
+//! What is still to be written to one connection, bounded in bytes.
+//!
+//! Whole frames only go in; the socket may take any part of them, so the queue remembers how far into the first one it
+//! is. It counts every byte in and out, so that a position in the stream can be waited for (see the heartbeat).
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use bytes::Bytes;
+
+/// The most frames that one `writev` is given.
+pub const MAX_SLICES: usize = 64;
+
+/// A queue whose buffer has grown beyond this many frames gives it back once it is empty.
+const KEPT_CAPACITY: usize = 16;
+
+/// The frame was not queued: with it, the queue would exceed its limit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Frames in order, the first perhaps partly written.
+#[derive(Debug, Default)]
+pub struct SendQueue {
+    frames: VecDeque<Bytes>,
+    /// Bytes of the first frame that are written.
+    offset: usize,
+    /// Bytes that are still to be written.
+    bytes: usize,
+    /// Bytes ever written.
+    written: u64,
+}
+
+impl SendQueue {
+    /// Appends a frame. An empty queue takes any frame, even one above `limit`: otherwise it could never be sent.
+    pub fn push(&mut self, frame: Bytes, limit: usize) -> Result<(), Full> {
+        if self.bytes > 0 && self.bytes + frame.len() > limit {
+            return Err(Full);
+        }
+        self.push_control(frame);
+        Ok(())
+    }
+
+    /// Appends a control frame (pong, ping, Close), which the limit does not hold back. The caller bounds their number.
+    pub fn push_control(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    /// Fills `slices` with what is to be written next and returns how many were filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
+        let mut filled = 0;
+        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
+            *slice = IoSlice::new(if filled == 0 { &frame[self.offset..] } else { frame });
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Takes note that the socket took the next `written` bytes.
+    pub fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        self.written += written as u64;
+        while let Some(frame) = self.frames.front() {
+            let left = frame.len() - self.offset;
+            if written < left {
+                self.offset += written;
+                return;
+            }
+            written -= left;
+            self.offset = 0;
+            self.frames.pop_front();
+        }
+        if self.frames.capacity() > KEPT_CAPACITY {
+            self.frames = VecDeque::new();
+        }
+    }
+
+    /// Takes note of a frame that went to the socket past the queue, which was empty: `written` of its bytes, the rest
+    /// is queued.
+    pub fn wrote_directly(&mut self, frame: &Bytes, written: usize) {
+        debug_assert!(self.is_empty());
+        self.written += written as u64;
+        if written < frame.len() {
+            self.frames.push_back(frame.clone());
+            self.offset = written;
+            self.bytes = frame.len() - written;
+        }
+    }
+
+    /// Drops every frame of which nothing was written yet. What remains is the rest of the one that was begun, without
+    /// which the peer could not read what follows.
+    pub fn drop_unstarted(&mut self) {
+        self.frames.truncate(usize::from(self.offset > 0));
+        self.bytes = self.frames.front().map_or(0, |frame| frame.len() - self.offset);
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes ever written to the socket.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The position in the stream behind the last byte that waits.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.written + self.bytes as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_queue_takes_a_frame_beyond_the_limit_and_then_no_other() {
+        let mut queue = SendQueue::default();
+        assert_eq!(queue.push(Bytes::from_static(b"too long"), 4), Ok(()));
+        assert_eq!(queue.push(Bytes::from_static(b"x"), 4), Err(Full));
+    }
+
+    #[test]
+    fn a_begun_frame_survives_the_drop() {
+        let mut queue = SendQueue::default();
+        for frame in [&b"first"[..], b"second"] {
+            queue.push(Bytes::copy_from_slice(frame), 100).unwrap();
+        }
+        queue.advance(2);
+        queue.drop_unstarted();
+        assert_eq!((queue.bytes(), queue.end()), (3, 5));
+        queue.advance(3);
+        assert!(queue.is_empty());
+    }
+
+    proptest! {
+        /// Whatever the socket takes at a time, it gets the frames' bytes in order, each once.
+        #[test]
+        fn bytes_come_out_as_they_went_in(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..100),
+            takes in prop::collection::vec(1_usize..90, 0..400),
+        ) {
+            let mut queue = SendQueue::default();
+            for frame in &frames {
+                queue.push(Bytes::copy_from_slice(frame), usize::MAX).unwrap();
+            }
+            let mut out = Vec::new();
+            for take in takes.into_iter().chain(std::iter::repeat(7)) {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let filled = queue.slices(&mut slices);
+                if filled == 0 {
+                    break;
+                }
+                let offered: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+                let taken = take.min(offered.len());
+                out.extend_from_slice(&offered[..taken]);
+                queue.advance(taken);
+            }
+            prop_assert_eq!(out, frames.concat());
+            prop_assert_eq!(queue.bytes(), 0);
+            prop_assert_eq!(queue.end(), queue.written());
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Owns the threads: start, drain, stop.
+//!
+//! A stop goes in this order: the front door takes no more connections; every session is closed with 1001 and a time to
+//! come back; when they have gone, or the time is up, the shards end, and last the front door, whose open HTTP
+//! exchanges had the same time to finish.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Runtime, sync::mpsc::unbounded_channel};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    error::Error,
+    events::EventQueue,
+    front_door::{self, FrontDoor},
+    hub::{Hub, ShardHandle},
+    index::Index,
+    log, shard,
+};
+
+/// How often a stop looks whether the last connection has gone.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// How long the front door's runtime may take to end after the drain.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// A running server. It must be stopped: dropping it stops it without a drain.
+#[derive(Debug)]
+pub struct Server {
+    hub: Hub,
+    address: SocketAddr,
+    owner: u32,
+    front_door: Arc<FrontDoor>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    shards: Vec<JoinHandle<()>>,
+    runtime: Runtime,
+    serving: tokio::task::JoinHandle<Result<(), Error>>,
+    /// Ends the front door's accepting.
+    stop: CancellationToken,
+    /// Cuts the HTTP exchanges that are still open.
+    cut: CancellationToken,
+}
+
+/// A new id for a node: 16 hexadecimal digits, 62 bits of them random.
+#[must_use]
+pub fn new_node_id() -> Arc<str> {
+    format!("{:016x}", Uuid::now_v7().as_u64_pair().1).into()
+}
+
+impl Server {
+    /// Checks the configuration, starts the shards and listens. Events go to `events` once somebody listens to it.
+    pub fn start(config: Config, node_id: Arc<str>, events: &Arc<EventQueue>) -> Result<Self, Error> {
+        config.validate()?;
+        let listener = front_door::bind(&config)?;
+        let address = listener.local_addr().map_err(Error::Start)?;
+        let config = Arc::new(config);
+        let index = Arc::new(Index::new());
+        let dispatch = log::dispatch(events);
+
+        let mut handles = Vec::with_capacity(config.workers);
+        let mut shards = Vec::with_capacity(config.workers);
+        for number in 0..config.workers {
+            let (commands, receiver) = unbounded_channel();
+            let handle = ShardHandle { commands, backlog: Arc::default(), counters: Arc::default() };
+            let parts = shard::Parts {
+                config: Arc::clone(&config),
+                events: Arc::clone(events),
+                counters: Arc::clone(&handle.counters),
+                backlog: Arc::clone(&handle.backlog),
+                clock: Clock::start(),
+                index: Arc::clone(&index),
+                node_id: Arc::clone(&node_id),
+                commands: receiver,
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
+            let dispatch = dispatch.clone();
+            let thread = std::thread::Builder::new().name(format!("rt-shard-{number}")).spawn(move || {
+                log::enter_thread(&dispatch);
+                shard::run(&runtime, parts);
+            });
+            handles.push(handle);
+            shards.push(thread.map_err(Error::Start)?);
+        }
+        let hub = Hub::new(node_id, index, handles);
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.workers)
+            .thread_name("rt-front-door")
+            .on_thread_start(move || log::enter_thread(&dispatch))
+            .enable_all()
+            .build()
+            .map_err(Error::Start)?;
+        let joining = hub.clone();
+        let front_door = Arc::new(FrontDoor::new(Arc::clone(&config), move |admitted| joining.join(admitted)));
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let serving = runtime.spawn(Arc::clone(&front_door).serve(listener, stop.clone(), cut.clone()));
+        let running = Mutex::new(Some(Running { shards, runtime, serving, stop, cut }));
+        Ok(Self { hub, address, owner: std::process::id(), front_door, running })
+    }
+
+    /// The handle to publish through. Refused in a fork of the process that started the server: it has no threads.
+    pub fn hub(&self) -> Result<&Hub, Error> {
+        if std::process::id() == self.owner { Ok(&self.hub) } else { Err(Error::Forked { owner: self.owner }) }
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// While true, new WebSocket connections are refused with 503.
+    pub fn set_draining(&self, draining: bool) {
+        self.front_door.set_draining(draining);
+    }
+
+    /// WebSocket requests that were refused.
+    #[must_use]
+    pub fn handshakes_refused(&self) -> u64 {
+        self.front_door.refusals().total()
+    }
+
+    /// Closes every connection with 1001 and ends all threads; returns when that is done, at the latest a second after
+    /// `drain`. A second call returns at once.
+    pub fn stop(&self, drain: Duration) {
+        let Some(running) = self.running.lock().take() else { return };
+        if std::process::id() != self.owner {
+            // The threads are the parent's; there is nothing here to stop.
+            std::mem::forget(running);
+            return;
+        }
+        let deadline = Instant::now() + drain;
+        running.stop.cancel();
+        self.hub.drain(drain);
+        while self.hub.total() > 0 && Instant::now() < deadline {
+            std::thread::sleep(DRAIN_POLL);
+        }
+        self.hub.stop();
+        for shard in running.shards {
+            if shard.join().is_err() {
+                tracing::error!("a shard's thread ended by a panic");
+            }
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let served = running.runtime.block_on(async {
+            let mut serving = running.serving;
+            if let Ok(served) = tokio::time::timeout(left, &mut serving).await {
+                return served;
+            }
+            running.cut.cancel();
+            serving.await
+        });
+        if !matches!(served, Ok(Ok(()))) {
+            tracing::error!("the front door ended early");
+        }
+        running.runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
