@@ -32,6 +32,7 @@ pub mod admission;
 mod app_socket;
 pub mod close;
 pub mod config;
+mod connect_rate;
 pub mod error;
 mod farewell;
 pub mod forwarding;
