@@ -434,7 +434,7 @@ mod tests {
 
         #[test]
         fn what_was_url_encoded_comes_back(text in ".{0,40}") {
-            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let encoded = text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"));
             prop_assert_eq!(url_decode(&encoded), Some(text));
         }
     }
