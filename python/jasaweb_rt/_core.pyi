@@ -1,7 +1,7 @@
 """The Rust core: sockets, sessions, fan-out. Everything here may be called from any thread."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 class RealtimeError(Exception):
     """Base of every error that is the core's own."""
@@ -64,7 +64,7 @@ class LogRecord:
     target: str
     message: str
 
-Event = Connected | Disconnected | ClientFrame | SyncRequest | LogRecord
+_Event: TypeAlias = Connected | Disconnected | ClientFrame | SyncRequest | LogRecord
 
 @final
 class Stats:
@@ -102,6 +102,8 @@ class ConnectionInfo:
     """Unix time in seconds of the last frame from the client, a pong included."""
     last_seq: int
     """`seq` of the last durable frame that was queued to it."""
+    last_rev: int
+    """`rev` of the newest unread count that was queued to it; 0: none."""
     queued_bytes: int
 
 @final
@@ -175,14 +177,14 @@ class FanoutServer:
     def fileno(self) -> int:
         """File descriptor that is readable while events wait."""
 
-    def drain_events(self, limit: int = 4096) -> list[Event]:
+    def drain_events(self, limit: int = 4096) -> list[_Event]:
         """Takes the events that wait, oldest first."""
 
     def publish(self, items: Sequence[tuple[str, int, int, Any]]) -> int:
         """Durable frames, each `(user_id, seq, rev, frame)`: every session gets its user's in `seq` order, each once."""
 
     def publish_read(self, items: Sequence[tuple[str, int, Any]]) -> int:
-        """`read` frames, each `(user_id, rev, frame)`; one with a `rev` not above the session's is dropped."""
+        """`read` frames, each `(user_id, rev, frame)`; one with a `rev` older than the session's is dropped."""
 
     def announce_heads(self, items: Sequence[tuple[str, int]]) -> None:
         """Each `(user_id, head_seq)` as committed: sessions that are behind ask for what they lack."""
@@ -195,12 +197,13 @@ class FanoutServer:
         head: int,
         through: int,
         rev: int,
+        restart: bool = False,
         preface: Any = None,
         frames: Sequence[tuple[int, Any]] = (),
     ) -> bool:
         """Answers a `SyncRequest` with what lies up to `through`, final also for numbers that are missing from `frames`.
 
-        `preface` (a `sync` or `resync` frame) goes out first. While `through` is below `head`, the session asks again
+        `restart`: the session goes on behind `through`, wherever it took itself to be. `preface` (a `sync` or `resync` frame) goes out first. While `through` is below `head`, the session asks again
         once its queue has drained. Returns false where the connection is gone.
         """
 

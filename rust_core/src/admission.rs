@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -11,19 +10,10 @@ use std::{
     time::Duration,
 };
 
-use governor::{
-    Quota, RateLimiter,
-    clock::{Clock, DefaultClock},
-    middleware::NoOpMiddleware,
-    nanos::Nanos,
-    state::{StateStore, keyed::ShrinkableKeyedStateStore},
-};
+use governor::clock::DefaultClock;
 use parking_lot::Mutex;
 
-use crate::config::Config;
-
-/// Addresses whose connect rate is remembered at the same time. Those beyond share one rate among them.
-pub const MAX_TRACKED_ADDRESSES: usize = 65_536;
+use crate::{config::Config, connect_rate::ConnectRate};
 
 /// Seconds to wait that a client is told where nobody knows when a place becomes free.
 const RETRY_WHEN_FULL: u64 = 5;
@@ -200,87 +190,103 @@ fn limit_key(address: IpAddr) -> IpAddr {
     }
 }
 
-/// GCRA per address, in bounded memory.
-#[derive(Debug)]
-struct ConnectRate<C: Clock> {
-    limiter: RateLimiter<IpAddr, BoundedStore, C, NoOpMiddleware<C::Instant>>,
-    clock: C,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<C: Clock + Clone> ConnectRate<C> {
-    /// `None` where `rate` is 0. A burst below 1 would admit nobody and counts as 1.
-    fn new(rate: u32, burst: u32, clock: C) -> Option<Self> {
-        let quota =
-            Quota::per_second(NonZeroU32::new(rate)?).allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN));
-        let limiter = RateLimiter::new(quota, BoundedStore::new(MAX_TRACKED_ADDRESSES), clock.clone());
-        Some(Self { limiter, clock })
+    fn admission(all: usize, per_address: usize, rate: u32, burst: u32) -> Arc<Admission> {
+        let config = Config {
+            max_connections: all,
+            max_connections_per_ip: per_address,
+            connect_rate_per_ip: rate,
+            connect_burst_per_ip: burst,
+            ..Config::new([7; 32])
+        };
+        Arc::new(Admission::new(&config))
     }
 
-    fn check(&self, key: IpAddr) -> Result<(), Duration> {
-        self.limiter.check_key(&key).map_err(|until| until.wait_time_from(self.clock.now()))
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
-    fn forget_quiet(&self) {
-        self.limiter.retain_recent();
-        self.limiter.shrink_to_fit();
+    #[test]
+    fn zero_is_no_limit() {
+        let admission = admission(0, 0, 0, 0);
+        let slots: Vec<_> = (0..500).map(|_| admission.admit(address("192.0.2.1")).unwrap()).collect();
+        assert_eq!(admission.open(), 500);
+        drop(slots);
+        assert_eq!((admission.open(), admission.refused()), (0, RefusalCounts::default()));
     }
-}
 
-/// The state of each address: when its next connection would be on time.
-#[derive(Debug)]
-struct BoundedStore {
-    max_keys: usize,
-    state: Mutex<Arrivals>,
-}
-
-#[derive(Debug, Default)]
-struct Arrivals {
-    by_address: HashMap<IpAddr, Nanos>,
-    /// Shared by all addresses that found the map full.
-    others: Option<Nanos>,
-}
-
-impl BoundedStore {
-    fn new(max_keys: usize) -> Self {
-        Self { max_keys, state: Mutex::default() }
+    #[test]
+    fn a_full_server_takes_another_when_one_leaves() {
+        let admission = admission(2, 0, 0, 0);
+        let first = admission.admit(address("192.0.2.1")).unwrap();
+        let _second = admission.admit(address("192.0.2.2")).unwrap();
+        assert_eq!(admission.admit(address("192.0.2.3")).unwrap_err(), Refusal::ServerFull);
+        drop(first);
+        let _third = admission.admit(address("192.0.2.3")).unwrap();
+        assert_eq!(admission.refused(), RefusalCounts { server_full: 1, ..RefusalCounts::default() });
     }
-}
 
-impl StateStore for BoundedStore {
-    type Key = IpAddr;
-
-    fn measure_and_replace<T, F, E>(&self, key: &IpAddr, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let mut state = self.state.lock();
-        let known = state.by_address.get(key).copied();
-        let shares = known.is_none() && state.by_address.len() >= self.max_keys;
-        let (outcome, next) = decide(if shares { state.others } else { known })?;
-        if shares {
-            state.others = Some(next);
-        } else {
-            state.by_address.insert(*key, next);
+    #[test]
+    fn an_address_has_its_own_limit_and_a_refusal_takes_no_place() {
+        let admission = admission(3, 1, 0, 0);
+        let first = admission.admit(address("192.0.2.1")).unwrap();
+        for _ in 0..10 {
+            assert_eq!(admission.admit(address("192.0.2.1")).unwrap_err(), Refusal::AddressFull);
         }
-        Ok(outcome)
-    }
-}
-
-impl ShrinkableKeyedStateStore<IpAddr> for BoundedStore {
-    fn retain_recent(&self, drop_below: Nanos) {
-        self.state.lock().by_address.retain(|_, next| *next > drop_below);
+        assert_eq!(admission.open(), 1);
+        let _other = admission.admit(address("192.0.2.2")).unwrap();
+        drop(first);
+        let _again = admission.admit(address("192.0.2.1")).unwrap();
+        assert_eq!(admission.open(), 2);
     }
 
-    fn shrink_to_fit(&self) {
-        // Room for the usual traffic stays, so that a quiet moment does not make the map grow anew.
-        self.state.lock().by_address.shrink_to(1024);
+    #[test]
+    fn addresses_without_connections_are_forgotten() {
+        let admission = admission(0, 5, 0, 0);
+        for last in 0..200 {
+            drop(admission.admit(IpAddr::from([192, 0, 2, last])).unwrap());
+        }
+        assert!(admission.open_by_address.lock().is_empty());
     }
 
-    fn len(&self) -> usize {
-        self.state.lock().by_address.len()
+    #[test]
+    fn an_ipv6_address_counts_by_its_64_and_a_mapped_one_as_ipv4() {
+        assert_eq!(limit_key(address("2001:db8:1:2:3:4:5:6")), address("2001:db8:1:2::"));
+        assert_eq!(limit_key(address("::ffff:192.0.2.1")), address("192.0.2.1"));
+        let admission = admission(0, 1, 0, 0);
+        let _one = admission.admit(address("2001:db8::1")).unwrap();
+        assert_eq!(admission.admit(address("2001:db8::2")).unwrap_err(), Refusal::AddressFull);
+        let _next_network = admission.admit(address("2001:db8:0:1::2")).unwrap();
     }
 
-    fn is_empty(&self) -> bool {
-        self.state.lock().by_address.is_empty()
+    #[test]
+    fn retry_after_is_in_whole_seconds_rounded_up() {
+        let of = |millis| Refusal::Rate { wait: Duration::from_millis(millis) }.retry_after();
+        assert_eq!((of(0), of(1), of(1000), of(1001)), (1, 1, 1, 2));
+        assert!(Refusal::ServerFull.retry_after() > 0);
+    }
+
+    #[test]
+    fn places_come_out_even_from_many_threads() {
+        let admission = admission(50, 20, 0, 0);
+        std::thread::scope(|scope| {
+            for thread in 0..8_u8 {
+                let admission = &admission;
+                scope.spawn(move || {
+                    for round in 0..500_u16 {
+                        let slot = admission.admit(IpAddr::from([192, 0, 2, thread % 3]));
+                        assert!(admission.open() <= 50);
+                        if round % 2 == 0 {
+                            drop(slot);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(admission.open(), 0);
+        assert!(admission.open_by_address.lock().is_empty());
     }
 }

@@ -53,6 +53,8 @@ pub struct SyncAnswer {
     pub rev: u64,
     /// A `sync` or `resync` frame that goes out before the rest.
     pub preface: Option<Frame>,
+    /// The session starts anew at `through`, wherever it thought it was: its client pages through what lies before.
+    pub restart: bool,
     /// What lies after the asked position, in order.
     pub frames: Vec<(u64, Frame)>,
 }

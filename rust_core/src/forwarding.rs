@@ -141,3 +141,173 @@ fn parse_host(host: &str) -> Option<HeaderValue> {
     let authority = host.parse::<Authority>().ok()?;
     if authority.as_str().contains('@') { None } else { HeaderValue::from_str(host).ok() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROXY: &str = "10.0.0.1";
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn trusted() -> Vec<IpNet> {
+        vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]
+    }
+
+    fn client(peer: &str, pairs: &[(&'static str, &str)]) -> Client {
+        Client::of(peer.parse().unwrap(), &headers(pairs), &trusted())
+    }
+
+    fn address(peer: &str, forwarded_for: &str) -> String {
+        client(peer, &[("x-forwarded-for", forwarded_for)]).address.to_string()
+    }
+
+    #[test]
+    fn a_peer_that_is_not_trusted_is_the_client_whatever_it_says() {
+        let said =
+            [("x-forwarded-for", "192.0.2.9"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "other.test")];
+        let client = client("198.51.100.7", &said);
+        assert_eq!(client.address, IpAddr::from([198, 51, 100, 7]));
+        assert_eq!((client.https, client.forwarded_host, client.claims_to_forward), (false, None, true));
+    }
+
+    #[test]
+    fn the_rightmost_untrusted_hop_is_the_client() {
+        assert_eq!(address(PROXY, "192.0.2.9"), "192.0.2.9");
+        assert_eq!(address(PROXY, "203.0.113.1, 192.0.2.9"), "192.0.2.9", "left of it stands what the client wrote");
+        assert_eq!(address(PROXY, "203.0.113.1, 192.0.2.9, 10.1.1.1,10.2.2.2"), "192.0.2.9");
+        assert_eq!(address(PROXY, "10.3.3.3, 10.1.1.1"), "10.3.3.3", "all trusted: the farthest");
+        assert_eq!(address("fd00::5", "2001:db8::1"), "2001:db8::1");
+        assert_eq!(address("::ffff:10.0.0.1", "::ffff:192.0.2.9"), "192.0.2.9", "mapped IPv4 is IPv4");
+    }
+
+    #[test]
+    fn hops_come_with_ports_and_brackets_and_over_several_lines() {
+        assert_eq!(address(PROXY, "192.0.2.9:4711"), "192.0.2.9");
+        assert_eq!(address(PROXY, "[2001:db8::1]:4711"), "2001:db8::1");
+        assert_eq!(address(PROXY, "[2001:db8::1]"), "2001:db8::1");
+        let two_lines = client(PROXY, &[("x-forwarded-for", "203.0.113.1"), ("x-forwarded-for", "192.0.2.9")]);
+        assert_eq!(two_lines.address.to_string(), "192.0.2.9");
+    }
+
+    #[test]
+    fn a_hop_that_is_no_address_ends_the_walk() {
+        assert_eq!(address(PROXY, "unknown"), PROXY);
+        assert_eq!(address(PROXY, "192.0.2.9, unknown, 10.1.1.1"), "10.1.1.1");
+        assert_eq!(address(PROXY, ""), PROXY);
+        assert_eq!(address(PROXY, "[192.0.2.9]"), PROXY);
+    }
+
+    #[test]
+    fn protocol_and_host_are_of_the_same_hop_as_the_address() {
+        let of = |forwarded_for: &str, proto: &str| {
+            client(PROXY, &[("x-forwarded-for", forwarded_for), ("x-forwarded-proto", proto)]).https
+        };
+        assert!(of("192.0.2.9", "https"));
+        assert!(of("192.0.2.9", "WSS"));
+        assert!(!of("192.0.2.9", "http"));
+        assert!(!of("192.0.2.9", "https, http"), "the left one is the client's own claim");
+        assert!(of("192.0.2.9, 10.1.1.1", "https, http"), "TLS ended at the outer proxy");
+        assert!(of("192.0.2.9, 10.1.1.1", "https"), "the inner proxy passed on what it got");
+        assert!(client(PROXY, &[("x-forwarded-proto", "https")]).https, "a proxy that names no address");
+    }
+
+    #[test]
+    fn a_forwarded_host_must_be_a_host() {
+        let host = |value: &str| client(PROXY, &[("x-forwarded-host", value)]).forwarded_host;
+        assert_eq!(host("site.test:8443").unwrap(), "site.test:8443");
+        assert_eq!(host("evil.test, site.test").unwrap(), "site.test");
+        for broken in ["user@site.test", "site.test/path", "a b", ""] {
+            assert_eq!(host(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_the_client_forged_is_gone_and_one_true_set_is_there() {
+        let mut request = headers(&[
+            ("host", "site.test"),
+            ("forwarded", "for=192.0.2.1"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-for", "192.0.2.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.test"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x-forwarded-untrusted", "0"),
+            ("x-real-ip", "192.0.2.1"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+        ]);
+        let client = Client::of(IpAddr::from([198, 51, 100, 7]), &request, &trusted());
+        rewrite_request(&mut request, &client);
+        let expected = headers(&[
+            ("host", "site.test"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-untrusted", "1"),
+        ]);
+        assert_eq!(request, expected);
+    }
+
+    #[test]
+    fn a_trusted_proxys_word_is_passed_on_once() {
+        let mut request = headers(&[
+            ("x-forwarded-for", "203.0.113.1, 192.0.2.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "site.test"),
+        ]);
+        let client = Client::of(PROXY.parse().unwrap(), &request, &trusted());
+        rewrite_request(&mut request, &client);
+        let expected = headers(&[
+            ("x-forwarded-for", "192.0.2.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "site.test"),
+        ]);
+        assert_eq!(request, expected);
+    }
+
+    #[test]
+    fn headers_of_one_hop_and_those_that_connection_names_end_here() {
+        let mut request = headers(&[
+            ("connection", "keep-alive, X-Hop"),
+            ("connection", "upgrade"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+            ("te", "trailers, deflate"),
+            ("transfer-encoding", "chunked"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eA=="),
+            ("expect", "100-continue"),
+            ("trailer", "x-sum"),
+            ("accept", "*/*"),
+        ]);
+        let client = Client::of(IpAddr::from([198, 51, 100, 7]), &request, &[]);
+        rewrite_request(&mut request, &client);
+        let expected = headers(&[
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("accept", "*/*"),
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-proto", "http"),
+        ]);
+        assert_eq!(request, expected);
+    }
+
+    #[test]
+    fn connection_cannot_name_the_true_set_away() {
+        let mut request = headers(&[("connection", "x-forwarded-for, x-forwarded-proto, x-forwarded-untrusted")]);
+        let client = Client::of(IpAddr::from([198, 51, 100, 7]), &request, &[]);
+        rewrite_request(&mut request, &client);
+        assert_eq!(request["x-forwarded-for"], "198.51.100.7");
+        assert_eq!(request["x-forwarded-proto"], "http");
+    }
+}

@@ -253,3 +253,189 @@ fn url_decode(text: &str) -> Option<String> {
     }
     String::from_utf8(decoded).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::http::request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The request of RFC 6455 section 1.3.
+    fn request(target: &str) -> request::Builder {
+        Request::get(target)
+            .header("host", "server.example.com")
+            .header("upgrade", "websocket")
+            .header("connection", "Upgrade")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13")
+    }
+
+    fn parse(builder: request::Builder) -> Result<Handshake, HandshakeError> {
+        Handshake::parse(&builder.body(()).unwrap())
+    }
+
+    fn token(builder: request::Builder) -> Option<String> {
+        parse(builder).unwrap().token.map(|token| token.reveal().to_owned())
+    }
+
+    /// With one header taken out, and one put in.
+    fn altered(name: &'static str, value: Option<&'static str>) -> Result<Handshake, HandshakeError> {
+        let mut request = request("/ws").body(()).unwrap();
+        request.headers_mut().remove(name);
+        if let Some(value) = value {
+            request.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        Handshake::parse(&request)
+    }
+
+    #[test]
+    fn the_standards_own_example() {
+        let headers = parse(request("/ws")).unwrap().response_headers();
+        assert_eq!(headers["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(
+            (&headers["upgrade"], &headers["connection"]),
+            (&"websocket".parse().unwrap(), &"Upgrade".parse().unwrap())
+        );
+        assert!(!headers.contains_key("sec-websocket-protocol"));
+    }
+
+    #[test]
+    fn only_http_1_1_with_upgrade_websocket_asks_for_one() {
+        let asks = |builder: request::Builder| is_upgrade(&builder.body(()).unwrap());
+        assert!(asks(request("/ws")));
+        assert!(asks(Request::get("/ws").header("upgrade", "h2c, WebSocket")));
+        assert!(!asks(Request::get("/ws")));
+        assert!(!asks(Request::get("/ws").header("upgrade", "h2c")));
+        assert!(!asks(request("/ws").version(Version::HTTP_10)));
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_malformed() {
+        for (name, value) in [
+            ("connection", None),
+            ("connection", Some("keep-alive")),
+            ("sec-websocket-key", None),
+            ("sec-websocket-key", Some("")),
+            ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZQ")),
+            ("sec-websocket-key", Some("c2hvcnQ=")),
+            ("sec-websocket-key", Some("!!!!IHNhbXBsZSBub25jZQ==")),
+            ("content-length", Some("1")),
+            ("transfer-encoding", Some("chunked")),
+        ] {
+            let outcome = altered(name, value);
+            assert!(matches!(outcome, Err(HandshakeError::Malformed(_))), "{name}: {value:?}: {outcome:?}");
+        }
+        let two_keys = request("/ws").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        assert!(matches!(parse(two_keys), Err(HandshakeError::Malformed(_))));
+        assert!(matches!(parse(request("/ws").method("POST")), Err(HandshakeError::Malformed(_))));
+    }
+
+    #[test]
+    fn what_may_differ_may_differ() {
+        altered("connection", Some("keep-alive, UPGRADE")).unwrap();
+        altered("content-length", Some("0")).unwrap();
+    }
+
+    #[test]
+    fn another_version_is_told_apart() {
+        for value in [None, Some("8"), Some("13, 8"), Some("")] {
+            assert_eq!(altered("sec-websocket-version", value), Err(HandshakeError::Version));
+        }
+    }
+
+    #[test]
+    fn every_way_to_carry_a_token_in_their_order() {
+        let offer = "jasaweb.v1, bearer.from.the.protocol";
+        assert_eq!(token(request("/ws")), None);
+        assert_eq!(token(request("/ws?token=a.b.c")).unwrap(), "a.b.c");
+        assert_eq!(token(request("/ws?jwt=a.b.c")).unwrap(), "a.b.c");
+        assert_eq!(token(request("/ws").header("authorization", "Bearer a.b.c")).unwrap(), "a.b.c");
+        assert_eq!(token(request("/ws").header("authorization", "bearer  a.b.c ")).unwrap(), "a.b.c");
+        assert_eq!(token(request("/ws").header("sec-websocket-protocol", offer)).unwrap(), "from.the.protocol");
+        let all =
+            |target| request(target).header("authorization", "Bearer head").header("sec-websocket-protocol", offer);
+        assert_eq!(token(all("/ws?jwt=j&token=t")).unwrap(), "t");
+        assert_eq!(token(all("/ws?jwt=j&token=")).unwrap(), "j");
+        assert_eq!(token(all("/ws?x=1")).unwrap(), "head");
+        assert_eq!(token(request("/ws").header("authorization", "Basic dTpw")), None);
+        assert_eq!(token(request("/ws").header("authorization", "Bearer ")), None);
+        assert_eq!(token(request("/ws").header("sec-websocket-protocol", "bearer.")), None);
+    }
+
+    #[test]
+    fn the_subprotocol_is_selected_when_it_was_offered_and_only_then() {
+        let selected = |offer: &str| {
+            let handshake = parse(request("/ws").header("sec-websocket-protocol", offer)).unwrap();
+            handshake.response_headers().get("sec-websocket-protocol").cloned()
+        };
+        for offer in ["jasaweb.v1", "bearer.a.b.c, jasaweb.v1", "graphql-ws,jasaweb.v1"] {
+            assert_eq!(selected(offer).unwrap(), "jasaweb.v1", "{offer}");
+        }
+        for offer in ["bearer.a.b.c", "graphql-ws", "JASAWEB.V1"] {
+            assert_eq!(selected(offer), None, "{offer}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let handshake = parse(request("/ws?token=very.secret.text")).unwrap();
+        assert!(!format!("{handshake:?}").contains("secret"));
+    }
+
+    #[test]
+    fn resume_options_are_read() {
+        let resume = |target| parse(request(target)).unwrap().resume;
+        assert_eq!(resume("/ws"), Resume::default());
+        let full = Resume { last_seq: Some(42), epoch: Some("E-1".to_owned()), batch: true };
+        assert_eq!(resume("/ws?last_seq=42&epoch=E%2D1&batch=1"), full);
+        assert_eq!(resume("/ws?last_seq=0&batch=0"), Resume { last_seq: Some(0), ..Resume::default() });
+        assert_eq!(resume("/ws?last_seq=9223372036854775807").last_seq, Some(i64::MAX as u64));
+        assert_eq!(resume("/ws?&other=%zz&=&v"), Resume::default(), "others' options are no concern");
+    }
+
+    #[test]
+    fn a_malformed_option_is_named() {
+        for (query, expected) in [
+            ("last_seq=", "last_seq"),
+            ("last_seq", "last_seq"),
+            ("last_seq=-1", "last_seq"),
+            ("last_seq=+1", "last_seq"),
+            ("last_seq=1.5", "last_seq"),
+            ("last_seq=9223372036854775808", "last_seq"),
+            ("last_seq=1&last_seq=1", "last_seq"),
+            ("epoch=", "epoch"),
+            ("epoch=a%20b", "epoch"),
+            ("epoch=a+b", "epoch"),
+            ("epoch=%zz", "epoch"),
+            ("epoch=%C3%A9", "epoch"),
+            ("batch=true", "batch"),
+            ("batch=", "batch"),
+            ("token=%f", "token"),
+            ("token=%FF", "token"),
+            ("token=a&token=b", "token"),
+            ("jwt=%", "jwt"),
+        ] {
+            let outcome = parse(request(&format!("/ws?{query}")));
+            assert!(
+                matches!(outcome, Err(HandshakeError::Parameter { name, .. }) if name == expected),
+                "{query}: {outcome:?}"
+            );
+        }
+        let long = format!("/ws?epoch={}", "e".repeat(65));
+        assert!(parse(request(&long)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_makes_it_panic(query in "[ -~]{0,80}") {
+            let _ = Query::parse(&query);
+        }
+
+        #[test]
+        fn what_was_url_encoded_comes_back(text in ".{0,40}") {
+            let encoded = text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"));
+            prop_assert_eq!(url_decode(&encoded), Some(text));
+        }
+    }
+}

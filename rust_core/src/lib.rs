@@ -34,6 +34,7 @@ pub mod clock;
 pub mod close;
 pub mod command;
 pub mod config;
+mod connect_rate;
 mod due_ring;
 pub mod error;
 pub mod events;

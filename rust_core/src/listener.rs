@@ -94,3 +94,48 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | TimedOut
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: &str, port: u16) -> Config {
+        Config { host: host.parse().unwrap(), port, ..Config::new([7; 32]) }
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error_that_names_it() {
+        let first = bind(&at("127.0.0.1", 0)).unwrap();
+        let taken = first.local_addr().unwrap();
+        let error = bind(&at("127.0.0.1", taken.port())).unwrap_err();
+        assert!(
+            matches!(&error, Error::Bind { address, source } if *address == taken && source.kind() == io::ErrorKind::AddrInUse),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_an_error() {
+        assert!(matches!(bind(&at("192.0.2.1", 0)), Err(Error::Bind { .. })));
+    }
+
+    #[test]
+    fn a_port_can_be_taken_again_at_once() {
+        let first = bind(&at("127.0.0.1", 0)).unwrap();
+        let address = first.local_addr().unwrap();
+        first.set_nonblocking(false).unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        // The side that closes first keeps the pair in TIME_WAIT.
+        drop(first.accept().unwrap());
+        drop((client, first));
+        bind(&at("127.0.0.1", address.port())).unwrap();
+    }
+
+    #[test]
+    fn ipv6_is_listened_on_and_the_unspecified_address_takes_both() {
+        let Ok(listener) = bind(&at("::1", 0)) else { return };
+        std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let both = bind(&at("::", 0)).unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", both.local_addr().unwrap().port())).unwrap();
+    }
+}

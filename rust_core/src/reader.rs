@@ -1,6 +1,6 @@
 //! A session's own task: it reads, and writes on when the socket was full. It ends when the connection does.
 
-use std::{io, rc::Rc};
+use std::{io, net::Shutdown, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -51,6 +51,9 @@ pub(crate) async fn run(session: Rc<Session>, read_ahead: Bytes) {
         }
     }
     drop(messages);
+    if peer_closed {
+        session.finish(session.context.clock.now_ms());
+    }
     linger(&session, peer_closed).await;
 }
 
@@ -61,7 +64,6 @@ fn take(session: &Session, message: Message) {
             let (code, reason) =
                 frame.map_or((1005, String::new()), |close| (close.code.into(), close.reason.to_string()));
             session.set_ending(code, &reason, Ending::Disconnected);
-            session.finish(session.context.clock.now_ms());
         }
         _ if session.is_closing() => {}
         Message::Pong(payload) => session.pong(&payload),
@@ -100,12 +102,19 @@ fn flush(session: &Session, ready: io::Result<()>) {
     }
 }
 
-/// Writes the rest of what is owed to a connection that is over. Where the peer has not closed, it reads on until it
-/// does: a socket that is dropped with unread bytes resets the connection, and our Close frame may be lost with it. The
-/// shard's sweep bounds this wait.
+/// Writes the rest of what is owed to a connection that is over. Where the peer has not closed, our side of the stream is
+/// ended behind the Close frame, and the peer's read until it ends too: a socket that is dropped with unread bytes resets
+/// the connection, and the Close frame may be lost with it (RFC 6455 section 7.1.1). The shard's sweep bounds this wait.
 async fn linger(session: &Session, peer_closed: bool) {
     let mut discarded = [0; 512];
+    let mut ended = false;
     while !session.is_aborted() && (session.has_unwritten() || !peer_closed) {
+        if !ended && !session.has_unwritten() {
+            ended = true;
+            if socket2::SockRef::from(&session.socket).shutdown(Shutdown::Write).is_err() {
+                return;
+            }
+        }
         tokio::select! {
             () = session.wake.notified() => {}
             ready = session.socket.writable(), if session.is_blocked() => flush(session, ready),

@@ -112,11 +112,24 @@ impl<F> Sequence<F> {
         }
     }
 
-    /// Whether an unread count of this version is news; remembers it if so.
-    pub fn is_news(&mut self, rev: u64) -> bool {
-        let news = rev > self.rev;
+    /// The newest version of the unread count that went out; 0 before the first.
+    #[must_use]
+    pub fn rev(&self) -> u64 {
+        self.rev
+    }
+
+    /// Whether an unread count of this version may go out: an older one than the client has may not. Several changes may
+    /// share a version, since each carries the count as it was when it was relayed.
+    pub fn admits_rev(&mut self, rev: u64) -> bool {
+        let admitted = rev >= self.rev;
         self.rev = self.rev.max(rev);
-        news
+        admitted
+    }
+
+    /// The session starts anew behind `seq`, which may lie before what it took for its place: the client's position
+    /// was of another database, or too far back to be replayed.
+    pub fn restart(&mut self, seq: u64) {
+        self.last = Some(seq);
     }
 
     /// Works in an answer: `frames` in order of their numbers, final through `through`; the database's head was `head`.
@@ -214,11 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn an_older_unread_count_is_no_news() {
+    fn an_older_unread_count_is_held_back() {
         let mut sequence = Sequence::<()>::live();
-        assert!(sequence.is_news(3));
-        assert!(!sequence.is_news(3));
-        assert!(!sequence.is_news(2));
+        assert!(sequence.admits_rev(3));
+        assert!(sequence.admits_rev(3));
+        assert!(!sequence.admits_rev(2));
+        assert_eq!(sequence.rev(), 3);
     }
 
     #[test]

@@ -38,6 +38,9 @@ use crate::{
 /// How long a peer may take to answer our Close frame before its socket is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The same for a peer that has left a ping unanswered, and so has probably gone.
+const SILENT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// An answer to a [`Event::SyncRequest`] that is this late is asked for again.
 const SYNC_PATIENCE_MS: u64 = 5_000;
 
@@ -66,6 +69,8 @@ pub struct ConnectionInfo {
     pub last_activity: f64,
     /// Number of the last durable frame that was queued to it; 0: none.
     pub last_seq: u64,
+    /// Version of the last unread count that was queued to it; 0: none.
+    pub last_rev: u64,
     /// Bytes that wait to be written.
     pub queued_bytes: usize,
 }
@@ -259,6 +264,7 @@ impl Session {
             connected_at: clock.unix_seconds(self.connected_ms),
             last_activity: clock.unix_seconds(self.heard_ms.get()),
             last_seq: self.sequence.borrow().last().unwrap_or(0),
+            last_rev: self.sequence.borrow().rev(),
             queued_bytes: self.outbound.borrow().queue.bytes(),
         }
     }
@@ -352,10 +358,10 @@ impl Session {
         }
     }
 
-    /// Queues an unread count unless the session has a newer one.
+    /// Queues a changed unread count unless the session has a newer one.
     pub(crate) fn enqueue_read(&self, rev: u64, frame: &Frame, lone: bool, now: u64) -> Enqueued {
         // Before the first answer nothing is older than what that answer will say.
-        if self.confirmed.get() && self.sequence.borrow_mut().is_news(rev) {
+        if self.confirmed.get() && self.sequence.borrow_mut().admits_rev(rev) {
             self.enqueue(frame, lone, now)
         } else {
             Enqueued::Settled
@@ -458,6 +464,9 @@ impl Session {
         if let Some(preface) = &answer.preface {
             due = self.enqueue(preface, false, now);
         }
+        if answer.restart {
+            self.sequence.borrow_mut().restart(answer.through);
+        }
         let next = self.sequence.borrow_mut().answer(answer.frames, answer.through, answer.head, answer.rev, |frame| {
             let mut outbound = self.outbound.borrow_mut();
             let queued = outbound.queue.push(frame.wire().clone(), self.context.config.send_queue_bytes).is_ok();
@@ -538,7 +547,8 @@ impl Session {
     /// Sends a Close frame as the last one, behind what was queued, and gives the peer a while to answer. A peer that is
     /// closed for not keeping up, or that has probably gone, gets the Close in place of what was queued.
     pub(crate) fn begin_close(&self, reason: CloseReason, now: u64) {
-        self.begin_close_within(reason, now, CLOSE_TIMEOUT);
+        let timeout = if reason == CloseReason::NoPong { SILENT_CLOSE_TIMEOUT } else { CLOSE_TIMEOUT };
+        self.begin_close_within(reason, now, timeout);
     }
 
     pub(crate) fn begin_close_within(&self, reason: CloseReason, now: u64, timeout: Duration) {

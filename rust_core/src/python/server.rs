@@ -295,7 +295,7 @@ impl FanoutServer {
         Ok(self.hub()?.announce_heads(items.iter().map(|(user_id, head)| (user_id.as_str(), *head)))?)
     }
 
-    #[pyo3(signature = (connection_id, *, role, head, through, rev, preface=None, frames=Vec::new()))]
+    #[pyo3(signature = (connection_id, *, role, head, through, rev, restart=false, preface=None, frames=Vec::new()))]
     #[expect(clippy::too_many_arguments, reason = "the fields of one answer, by keyword")]
     fn answer_sync(
         &self,
@@ -304,6 +304,7 @@ impl FanoutServer {
         head: u64,
         through: u64,
         rev: u64,
+        restart: bool,
         preface: Option<&Bound<'_, PyAny>>,
         frames: Vec<(u64, Bound<'_, PyAny>)>,
     ) -> PyResult<bool> {
@@ -312,7 +313,7 @@ impl FanoutServer {
         let preface = preface.map(frames::extract).transpose()?;
         let frames =
             frames.into_iter().map(|(seq, frame)| Ok((seq, frames::extract(&frame)?))).collect::<PyResult<Vec<_>>>()?;
-        let answer = SyncAnswer { role, head, through, rev, preface, frames };
+        let answer = SyncAnswer { role, head, through, rev, preface, restart, frames };
         Ok(self.hub()?.answer_sync(connection_id, answer)?)
     }
 
@@ -402,6 +403,7 @@ pub(super) struct ConnectionInfo {
     connected_at: f64,
     last_activity: f64,
     last_seq: u64,
+    last_rev: u64,
     queued_bytes: usize,
 }
 
@@ -417,6 +419,7 @@ impl From<session::ConnectionInfo> for ConnectionInfo {
             connected_at: info.connected_at,
             last_activity: info.last_activity,
             last_seq: info.last_seq,
+            last_rev: info.last_rev,
             queued_bytes: info.queued_bytes,
         }
     }

@@ -1,0 +1,209 @@
+"""The gateway: the core with its database side, on a thread and an event loop of their own.
+
+Relay, sync and client frames run here, apart from the application: a request or a hook that spins must not stop a
+durable frame. Whatever breaks is started again; while the database is away sockets stay open and direct sends go on.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+
+from jasaweb_rt._core import ClientFrame, FanoutServer, LogRecord, SyncRequest
+from jasaweb_rt.config import Settings
+from jasaweb_rt.database import pool
+from jasaweb_rt.dispatch import Dispatch
+from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, ServerStoppedError
+from jasaweb_rt.realtime import Realtime
+from jasaweb_rt.relay import Relay
+from jasaweb_rt.sync import Sync
+
+__all__ = ["Gateway"]
+
+logger = logging.getLogger(__name__)
+core_logger = logging.getLogger("jasaweb_rt.core")
+
+_POOL_SIZE = 4
+_START_SECONDS = 60.0
+_END_SECONDS = 5.0
+_LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+
+class Gateway:
+    """A front door with relay and sync behind it. Start it once, stop it once; both block."""
+
+    def __init__(self, settings: Settings, database_url: str, app_socket: Path | None = None) -> None:
+        """Nothing runs yet. `app_socket`: the Unix socket to which requests other than `/ws` are forwarded.
+
+        Raises:
+            ConfigurationError: a limit cannot be used as given.
+
+        """
+        self._settings = settings
+        self._database_url = database_url
+        try:
+            self.server = FanoutServer(
+                token_secret=settings.token_secret,
+                token_secret_previous=settings.token_secret_previous,
+                host=settings.host,
+                port=settings.port,
+                allowed_origins=settings.allowed_origins,
+                trusted_proxies=settings.trusted_proxies,
+                require_tls=settings.require_tls,
+                max_connections=settings.max_connections,
+                max_connections_per_user=settings.max_connections_per_user,
+                max_connections_per_ip=settings.max_connections_per_ip,
+                connect_rate_per_ip=settings.connect_rate_per_ip,
+                connect_burst_per_ip=settings.connect_burst_per_ip,
+                message_rate=settings.message_rate,
+                message_burst=settings.message_burst,
+                max_message_bytes=settings.max_message_bytes,
+                send_queue_bytes=settings.send_queue_bytes,
+                workers=settings.workers,
+                coalesce_ms=settings.coalesce_ms,
+                ping_interval=settings.ping_interval,
+                pong_timeout=settings.pong_timeout,
+                app_socket=None if app_socket is None else str(app_socket),
+                sync=True,
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"JASAWEB_RT_{_upper_name(str(error))}") from None
+        self.realtime = Realtime(self.server)
+        self.is_draining = False
+        self._relay = Relay(self._connect_relay, self.server)
+        self._pool: asyncpg.Pool | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    @property
+    def is_relay_ready(self) -> bool:
+        """Whether a commit would be noticed: this node relays, or stands by for the one that does."""
+        return self._relay.is_ready
+
+    def start(self) -> None:
+        """Connects to the database, listens, and returns.
+
+        Raises:
+            DatabaseUnavailableError: the database does not answer.
+            ConfigurationError: the port is taken, or the address is not of this machine.
+
+        """
+        started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, args=(started,), name="rt-gateway", daemon=True)
+        self._thread.start()
+        started.result(_START_SECONDS)
+
+    def stop(self, drain_seconds: float) -> None:
+        """Closes every socket with 1001 and a time to come back, then ends relay and sync.
+
+        It blocks for `drain_seconds` and a few more at most. A second call does nothing.
+        """
+        self.is_draining = True
+        self.server.stop(drain_seconds)
+        if self._stopping is not None:
+            loop, stop = self._stopping
+            loop.call_soon_threadsafe(stop.set)
+            self._stopping = None
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
+            if self._thread.is_alive():
+                logger.error("the gateway's thread did not end in time; it ends with the process")
+            self._thread = None
+
+    def _run(self, started: "Future[None]") -> None:
+        try:
+            asyncio.run(self._serve(started))
+        except Exception as error:
+            if not started.done():
+                started.set_exception(error)
+                return
+            logger.exception("the gateway's event loop has ended")
+
+    async def _serve(self, started: "Future[None]") -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self._pool = await pool.create_pool(
+            self._database_url, max_size=_POOL_SIZE, application_name="jasaweb-rt gateway"
+        )
+        try:
+            settings = self._settings
+            sync = Sync(self._connect, self.server, settings.send_queue_bytes)
+            dispatch = Dispatch(self._connect, self.server, settings.token_secret, settings.token_secret_previous)
+            loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch)
+            self._listen()
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(_keep_running("relay", self._relay.run)),
+                    tasks.create_task(_keep_running("sync", sync.run)),
+                    tasks.create_task(_keep_running("comparison", sync.run_comparison)),
+                    tasks.create_task(_keep_running("dispatch", dispatch.run)),
+                ]
+                self._stopping = (loop, stop)
+                started.set_result(None)
+                await stop.wait()
+                for task in running:
+                    task.cancel()
+            loop.remove_reader(self.server.fileno())
+            self._take_events(sync, dispatch)
+        finally:
+            self._pool.terminate()
+
+    def _listen(self) -> None:
+        try:
+            self.server.start()
+        except OSError as error:
+            host, port = self._settings.host, self._settings.port
+            raise ConfigurationError(
+                f"Cannot listen on {host} port {port} ({error.strerror or error}); "
+                "stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
+            ) from None
+
+    def _take_events(self, sync: Sync, dispatch: Dispatch) -> None:
+        for event in self.server.drain_events():
+            match event:
+                case SyncRequest():
+                    sync.request(event)
+                case ClientFrame():
+                    dispatch.put(event)
+                case LogRecord():
+                    core_logger.log(logging.getLevelNamesMapping()[event.level], "%s", event.message)
+                case _:
+                    pass
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[asyncpg.Connection]:
+        if self._pool is None:
+            raise DatabaseUnavailableError("The gateway is not started")
+        async with pool.acquire(self._pool) as connection:
+            yield connection
+
+    async def _connect_relay(self) -> asyncpg.Connection:
+        return await pool.connect(self._database_url, application_name="jasaweb-rt relay")
+
+
+async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Runs it again, after a pause that grows, whenever it breaks; until it is cancelled or the core has stopped."""
+    pause = _LEAST_PAUSE
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        try:
+            await run()
+        except ServerStoppedError:
+            return
+        except (DatabaseUnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            logger.warning("%s: %s; trying again", name, error)
+        except Exception:
+            logger.exception("%s has failed; it is started again", name)
+        pause = _LEAST_PAUSE if loop.time() - began > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
+        await asyncio.sleep(pause)
+
+
+def _upper_name(text: str) -> str:
+    """`port: must be …` as `PORT: must be …`."""
+    name, _, rest = text.partition(":")
+    return f"{name.upper()}:{rest}"

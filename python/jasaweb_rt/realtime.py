@@ -1,0 +1,95 @@
+"""`Realtime`: what a service says to users, durably or at once.
+
+Durable notifications are rows, written inside the caller's transaction: what commits is pushed, what rolls back never
+was.
+Direct sends skip the database; they reach whoever is connected now, and may be lost.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import asyncpg
+
+from jasaweb_rt._core import FanoutServer
+from jasaweb_rt.database import notifications, users
+from jasaweb_rt.database.notifications import NewNotification, NotificationType
+
+__all__ = ["NewNotification", "NotificationType", "Realtime", "Role"]
+
+Role = Literal["admin", "client"]
+
+
+class Realtime:
+    """One handle for both kinds of sends. It owns nothing: who started the server stops it."""
+
+    def __init__(self, server: FanoutServer) -> None:
+        self._server = server
+
+    async def notify(
+        self,
+        user_id: str,
+        type: NotificationType,  # noqa: A002  # the word of the table and of the frame
+        *,
+        title: str,
+        message: str,
+        data: Any = None,  # noqa: ANN401  # whatever msgspec encodes as a JSON object
+        connection: asyncpg.Connection,
+    ) -> str:
+        """Stores a notification by `connection`, in its transaction, and returns its id. The commit pushes it.
+
+        It locks the user's counter until then: call it last, and once. A transaction that tells several users uses
+        `notify_many`, or two such transactions can end in a deadlock (SQLSTATE 40P01), to be repeated.
+        """
+        notification = NewNotification(user_id=user_id, type=type, title=title, message=message, data=data)
+        return (await notifications.insert_many(connection, [notification]))[0]
+
+    async def notify_many(self, items: Sequence[NewNotification], connection: asyncpg.Connection) -> list[str]:
+        """Stores notifications for any users by one statement and returns their ids, in the given order."""
+        return await notifications.insert_many(connection, items) if items else []
+
+    async def notify_role(
+        self,
+        role: Role,
+        type: NotificationType,  # noqa: A002
+        *,
+        title: str,
+        message: str,
+        data: Any = None,  # noqa: ANN401
+        connection: asyncpg.Connection,
+    ) -> list[str]:
+        """Stores the same notification for every user who has `role` now, and returns the ids."""
+        user_ids = await users.list_ids_by_role(connection, role)
+        items = [
+            NewNotification(user_id=user_id, type=type, title=title, message=message, data=data) for user_id in user_ids
+        ]
+        return await self.notify_many(items, connection)
+
+    def broadcast_to_user(self, user_id: str, frame: Any) -> int:  # noqa: ANN401  # str, bytes or a message struct
+        """Sends to every connection of a user and returns how many there are.
+
+        Raises:
+            OverloadedError: the backlog is full; nothing was sent.
+            ServerStoppedError: the server is not running.
+
+        """
+        return self._server.broadcast_to_user(user_id, frame)
+
+    def broadcast_to_users(self, user_ids: Sequence[str], frame: Any) -> int:  # noqa: ANN401
+        """Sends one frame to every connection of several users. Errors as `broadcast_to_user`."""
+        return self._server.broadcast_to_users(user_ids, frame)
+
+    def broadcast_many(self, items: Sequence[tuple[str, Any]]) -> int:
+        """Sends to many users, each `(user_id, frame)` a frame of its own. Errors as `broadcast_to_user`."""
+        return self._server.broadcast_many(items)
+
+    def broadcast_to_admins(self, frame: Any) -> int:  # noqa: ANN401
+        """Sends to every connection of an administrator. Errors as `broadcast_to_user`."""
+        return self._server.broadcast_to_admins(frame)
+
+    def broadcast_to_clients(self, frame: Any) -> int:  # noqa: ANN401
+        """Sends to every connection of a client. Errors as `broadcast_to_user`."""
+        return self._server.broadcast_to_clients(frame)
+
+    def broadcast_to_all(self, frame: Any) -> int:  # noqa: ANN401
+        """Sends to every connection. Errors as `broadcast_to_user`."""
+        return self._server.broadcast_to_all(frame)

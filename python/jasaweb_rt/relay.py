@@ -1,0 +1,119 @@
+"""The relay: takes what committed out of the outbox, encodes it once, and publishes it.
+
+One relay in all is the leader, whoever holds an advisory lock; the others stand by. It publishes before it commits the
+removal: dying in between publishes twice, which every session recognises by the number, and never loses.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import asyncpg
+
+from jasaweb_rt._core import FanoutServer, OverloadedError
+from jasaweb_rt.database import outbox
+from jasaweb_rt.database.outbox import OutboxRow
+from jasaweb_rt.messages import durable_frame, read_frame
+
+__all__ = ["Relay"]
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 1000
+_STANDBY_SECONDS = 1.0
+_LOOK_ANYWAY_SECONDS = 5.0
+_LEAST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01
+_OVERLOAD_PAUSE, _OVERLOAD_PATIENCE = 0.01, 10.0
+
+
+class Relay:
+    """Drains the outbox for as long as its task runs. `connect` opens its own connection, not one of a pool."""
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], server: FanoutServer) -> None:
+        self._connect = connect
+        self._server = server
+        self.is_ready = False
+        """Whether it leads or stands by on a working connection."""
+
+    async def run(self) -> None:
+        """Relays until the connection breaks, which raises what broke it; run it again then."""
+        connection = await self._connect()
+        try:
+            await self._run(connection)
+        finally:
+            self.is_ready = False
+            # Frees both locks at once; a polite goodbye could wait for a server that has gone.
+            connection.terminate()
+
+    async def _run(self, connection: asyncpg.Connection) -> None:
+        wake = asyncio.Event()
+        await connection.add_listener(outbox.CHANNEL, lambda *_: wake.set())
+        connection.add_termination_listener(lambda _: wake.set())
+        self.is_ready = True
+        while not await outbox.try_lock(connection, outbox.LEADER_LOCK):
+            await asyncio.sleep(_STANDBY_SECONDS)
+        logger.info("this node relays")
+        pause = _LEAST_PAUSE
+        while True:
+            if await self._drain(connection):
+                continue
+            if not await outbox.try_lock(connection, outbox.WAKE_LOCK):
+                # A writer that skipped the wake-up is still open: look again, less and less often.
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+                continue
+            pause = _LEAST_PAUSE
+            try:
+                # Asleep from here on: who comes now wakes us. Who skipped it before has committed, and is seen here.
+                wake.clear()
+                if not await self._drain(connection):
+                    await _wait(wake, _LOOK_ANYWAY_SECONDS)
+            finally:
+                if not connection.is_closed():
+                    await outbox.unlock(connection, outbox.WAKE_LOCK)
+
+    async def _drain(self, connection: asyncpg.Connection) -> bool:
+        async with connection.transaction():
+            rows = await outbox.drain(connection, _BATCH)
+            if rows:
+                await self._publish(rows)
+        return bool(rows)
+
+    async def _publish(self, rows: Sequence[OutboxRow]) -> None:
+        frames: list[tuple[str, int, int, bytes]] = []
+        changes: list[tuple[str, int, bytes]] = []
+        vanished: list[tuple[str, int]] = []
+        for row in rows:
+            if row.read_detail is not None:
+                change = read_frame(
+                    unread=row.unread, rev=row.rev, ids=row.read_detail.ids, up_to=row.read_detail.up_to
+                )
+                changes.append((row.user_id, row.rev, change))
+            elif row.seq is not None and row.notification is not None:
+                frames.append((row.user_id, row.seq, row.rev, durable_frame(row.notification, row.unread, row.rev)))
+            elif row.seq is not None:
+                vanished.append((row.user_id, row.seq))
+        await _patiently(lambda: self._server.publish(frames))
+        await _patiently(lambda: self._server.publish_read(changes))
+        # Deleted before it was relayed: sessions learn from the database that this number stays empty.
+        await _patiently(lambda: self._server.announce_heads(vanished))
+
+
+async def _patiently(publish: Callable[[], object]) -> None:
+    """Waits while the core is overloaded, for the outbox is the buffer; ends the transaction after 10 s of that."""
+    async with asyncio.timeout(_OVERLOAD_PATIENCE):
+        while True:
+            try:
+                publish()
+            except OverloadedError:
+                await asyncio.sleep(_OVERLOAD_PAUSE)
+            else:
+                return
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

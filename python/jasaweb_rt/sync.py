@@ -1,0 +1,147 @@
+"""Resume and gap fill: answers what sessions ask of the database, and looks now and then whether any should have asked.
+
+A session is in the hub first and parks what arrives; then its request is answered from here. All requests that wait are
+answered by one statement. A later frame shows a gap; where none follows, only a comparison with the counters heals it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from jasaweb_rt._core import FanoutServer, SyncRequest
+from jasaweb_rt.database import feed
+from jasaweb_rt.database.feed import CatchUp, CatchUpRequest
+from jasaweb_rt.database.pool import Connect
+from jasaweb_rt.exceptions import DatabaseUnavailableError
+from jasaweb_rt.messages import durable_frame, read_frame, resync_frame, sync_frame
+
+__all__ = ["MAX_REPLAY", "Sync"]
+
+logger = logging.getLogger(__name__)
+
+MAX_REPLAY = 500
+"""A client that missed more notifications than this pages through HTTP instead (`resync`)."""
+
+_PAGE = 100
+_BATCH = 100
+_RETRY_SECONDS = 0.5
+_COMPARE_SECONDS = 15.0
+_INVALID_AUTHENTICATION = 1008
+
+
+class Sync:
+    """Answers `SyncRequest`s. `request` and the coroutines belong to one event loop."""
+
+    def __init__(self, connect: Connect, server: FanoutServer, send_queue_bytes: int) -> None:
+        self._connect = connect
+        self._server = server
+        self._page_bytes = send_queue_bytes // 4
+        self._epoch: str | None = None
+        # One entry a connection, so it is bounded by their number; a later request of a session replaces the earlier.
+        self._waiting: dict[str, SyncRequest] = {}
+        self._wake = asyncio.Event()
+
+    def request(self, request: SyncRequest) -> None:
+        """Queues a request."""
+        self._waiting[request.connection_id] = request
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Answers until it is cancelled. While the database is away requests wait, and sessions with them."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                batch = [self._waiting.pop(connection_id) for connection_id in list(self._waiting)[:_BATCH]]
+                try:
+                    await self._answer(batch)
+                except DatabaseUnavailableError:
+                    for request in batch:
+                        self._waiting.setdefault(request.connection_id, request)
+                    await asyncio.sleep(_RETRY_SECONDS)
+
+    async def run_comparison(self) -> None:
+        """Every 15 s: tells sessions that are behind the counters of their user, and sends them the unread count."""
+        while True:
+            await asyncio.sleep(_COMPARE_SECONDS)
+            await self.compare()
+
+    async def compare(self) -> None:
+        """One comparison of every session with the counters."""
+        # It waits for every shard, so not on this loop.
+        connections = await asyncio.to_thread(self._server.connections)
+        user_ids = {connection.user_id for connection in connections}
+        if not user_ids:
+            return
+        async with self._connect() as connection:
+            counters = await feed.heads(connection, list(user_ids))
+        behind = {c.user_id for c in connections if c.user_id in counters and c.last_seq < counters[c.user_id].head_seq}
+        outdated = {c.user_id for c in connections if c.user_id in counters and c.last_rev < counters[c.user_id].rev}
+        self._server.announce_heads([(user_id, counters[user_id].head_seq) for user_id in behind])
+        self._server.publish_read(
+            [
+                (user_id, rev, read_frame(unread=unread, rev=rev, ids=[]))
+                for user_id in outdated
+                for _, unread, rev in [counters[user_id]]
+            ]
+        )
+
+    async def _answer(self, requests: Sequence[SyncRequest]) -> None:
+        asked = [CatchUpRequest(r.connection_id, r.user_id, r.after) for r in requests]
+        async with self._connect() as connection:
+            if self._epoch is None:
+                self._epoch = await feed.epoch(connection)
+            answers = await feed.catch_up(connection, asked, _PAGE)
+        for request, answer in zip(requests, answers, strict=True):
+            if answer.role is None:
+                self._server.disconnect(request.connection_id, _INVALID_AUTHENTICATION)
+            else:
+                self._answer_one(request, answer, self._epoch, answer.role)
+
+    def _answer_one(self, request: SyncRequest, answer: CatchUp, epoch: str, role: str) -> None:
+        foreign = request.first and request.epoch not in {None, epoch}
+        beyond = request.after is not None and request.after > answer.head_seq
+        if foreign or beyond or answer.remaining + len(answer.notifications) > MAX_REPLAY:
+            self._server.answer_sync(
+                request.connection_id,
+                role=role,
+                head=answer.head_seq,
+                through=answer.head_seq,
+                rev=answer.rev,
+                restart=True,
+                preface=resync_frame(
+                    epoch=epoch, from_seq=0 if foreign or beyond else answer.after, head_seq=answer.head_seq
+                ),
+            )
+            return
+        preface = None
+        if request.first:
+            preface = sync_frame(
+                epoch=epoch,
+                head_seq=answer.head_seq,
+                unread=answer.unread,
+                rev=answer.rev,
+                resumed_from=request.after,
+            )
+        frames, through = self._page(answer)
+        self._server.answer_sync(
+            request.connection_id,
+            role=role,
+            head=answer.head_seq,
+            through=through,
+            rev=answer.rev,
+            preface=preface,
+            frames=frames,
+        )
+
+    def _page(self, answer: CatchUp) -> tuple[list[tuple[int, bytes]], int]:
+        """As many frames of an answer as a quarter of a send queue holds, at least one, and how far they reach."""
+        frames: list[tuple[int, bytes]] = []
+        size = 0
+        for notification in answer.notifications:
+            frame = durable_frame(notification, answer.unread, answer.rev)
+            size += len(frame)
+            if frames and size > self._page_bytes:
+                return frames, frames[-1][0]
+            frames.append((notification.seq, frame))
+        return frames, answer.through

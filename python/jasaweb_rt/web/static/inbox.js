@@ -1,0 +1,179 @@
+/** The inbox: newest first, kept current by what arrives. */
+
+import { get } from "./api.js";
+import { byId, element, icon, reconcile, setText, setTime } from "./dom.js";
+import { loadingNotice } from "./loading.js";
+import { getState, onState, setState } from "./store.js";
+import { text, word } from "./text.js";
+import { toast } from "./toasts.js";
+
+/** @typedef {import("./store.js").Notification} Notification */
+/** @typedef {{ids: string[]} | {upTo: number}} ReadRange */
+
+const PAGE = 50;
+/** The page keeps so many at most; what is older can be shown again. */
+const MAX_KEPT = 500;
+/** How many pages without a single notification `showOlder` looks through at once: they were deleted. */
+const MAX_EMPTY_PAGES = 10;
+
+let turn = 0;
+
+/**
+ * Reads the newest page anew.
+ * @returns {Promise<number | undefined>} the `seq` up to which the inbox is known; undefined: it could not be read
+ */
+export async function loadInbox() {
+  const own = ++turn;
+  if (getState().inboxLoading === "failed") setState({ inboxLoading: "loading" });
+  try {
+    const { headSeq } = await get(`/api/notifications?after=${Number.MAX_SAFE_INTEGER}&limit=1`);
+    const from = Math.max(0, headSeq - PAGE);
+    const { items, unread } = await get(`/api/notifications?after=${from}&limit=${PAGE}`);
+    if (own !== turn) return headSeq;
+    // What arrived by the socket meanwhile lies above the page.
+    const newer = getState().inbox.filter(({ seq }) => seq > headSeq);
+    setState({
+      inbox: sorted([...newer, ...items]),
+      inboxFrom: from,
+      inboxLoading: "ready",
+      unread: getState().connection.unread ?? unread,
+    });
+    return headSeq;
+  } catch {
+    if (own === turn) setState({ inboxLoading: "failed" });
+    return undefined;
+  }
+}
+
+/** A durable message of the socket. @param {import("./realtime.js").Message & {seq: number}} message */
+export function receive({ id, seq, type, data, timestamp }) {
+  const { title = "", message = "" } = data;
+  add([{ id, seq, type, title, message, data, readAt: null, createdAt: timestamp }]);
+  if (data.truncated) void loadWhole(seq);
+}
+
+/** @param {ReadRange} what as told by the server */
+export function showRead(what) {
+  const isRead = "ids" in what ? ({ id }) => what.ids.includes(id) : ({ seq }) => seq <= what.upTo;
+  const readAt = new Date().toISOString();
+  setState({ inbox: getState().inbox.map((item) => (!item.readAt && isRead(item) ? { ...item, readAt } : item)) });
+}
+
+/** A message too large for the socket comes without its content. @param {number} seq */
+async function loadWhole(seq) {
+  try {
+    const { items } = await get(`/api/notifications?after=${seq - 1}&limit=1`);
+    add(items.filter((/** @type {Notification} */ item) => item.seq === seq));
+  } catch {
+    // The next load of the inbox brings it.
+  }
+}
+
+/** @param {Notification[]} items */
+function add(items) {
+  const ids = new Set(items.map(({ id }) => id));
+  const inbox = sorted([...getState().inbox.filter(({ id }) => !ids.has(id)), ...items]);
+  const inboxFrom = inbox.length > MAX_KEPT ? inbox[MAX_KEPT].seq : getState().inboxFrom;
+  setState({ inbox: inbox.slice(0, MAX_KEPT), inboxFrom });
+}
+
+/** @param {Notification[]} items */
+const sorted = (items) => items.sort((a, b) => b.seq - a.seq);
+
+async function showOlder() {
+  const button = /** @type {HTMLButtonElement} */ (byId("older"));
+  button.disabled = true;
+  try {
+    for (let pages = 0, found = 0; pages < MAX_EMPTY_PAGES && found === 0 && getState().inboxFrom > 0; pages++) {
+      const until = getState().inboxFrom;
+      const from = Math.max(0, until - PAGE);
+      const { items } = await get(`/api/notifications?after=${from}&limit=${PAGE}`);
+      const older = items.filter((/** @type {Notification} */ { seq }) => seq <= until);
+      found = older.length;
+      setState({ inbox: sorted([...getState().inbox, ...older]), inboxFrom: from });
+    }
+  } catch {
+    toast(text.inboxFailed, "", "high");
+  }
+  button.disabled = false;
+}
+
+/**
+ * Where the data has a title or a message, a live frame carries that; so does the list, whichever way it came.
+ * @param {Notification} item
+ */
+function content({ title, message, data }) {
+  return { title: String(data?.title ?? title) || text.untitled, message: String(data?.message ?? message) };
+}
+
+/** @param {(what: ReadRange) => unknown} markRead */
+function createItem(markRead) {
+  return (/** @type {Notification} */ item) =>
+    element(
+      "li",
+      { class: "notification", "data-type": item.type },
+      element("span", { class: "notification-icon" }, icon(item.type)),
+      element(
+        "div",
+        { class: "notification-body" },
+        element(
+          "p",
+          { class: "notification-meta muted" },
+          `${word(text.notificationTypes, item.type)} · `,
+          element("time"),
+        ),
+        element("h3"),
+        element("p", { class: "notification-message" }),
+      ),
+      element("button", {
+        type: "button",
+        class: "mark",
+        title: text.markRead,
+        click: () => markRead({ ids: [item.id] }),
+      }),
+    );
+}
+
+/** @param {Element} node @param {Notification} item */
+function updateItem(node, item) {
+  const find = (/** @type {string} */ selector) => /** @type {HTMLElement} */ (node.querySelector(selector));
+  const { title, message } = content(item);
+  setText(find("h3"), title);
+  setText(find(".notification-message"), message);
+  setTime(/** @type {HTMLTimeElement} */ (find("time")), item.createdAt);
+  node.classList.toggle("unread", !item.readAt);
+  const button = find(".mark");
+  button.setAttribute("aria-label", text.markReadOf(title));
+  if (item.readAt && button === document.activeElement) byId("inbox-title").focus();
+  button.hidden = Boolean(item.readAt);
+}
+
+/** @param {(what: ReadRange) => unknown} markRead */
+export function showInbox(markRead) {
+  const create = createItem(markRead);
+  const notice = loadingNotice(byId("inbox-status"), text.inboxFailed, text.noNotifications, loadInbox);
+  const all = /** @type {HTMLButtonElement} */ (byId("read-all"));
+  byId("older").addEventListener("click", () => void showOlder());
+  all.addEventListener("click", () => {
+    const newest = getState().inbox[0];
+    if (newest) markRead({ upTo: newest.seq });
+  });
+  /** @type {Notification[] | null} */
+  let shown = null;
+  onState(({ inbox, inboxLoading, inboxFrom, unread }) => {
+    notice(inboxLoading, inbox.length === 0 && inboxFrom === 0);
+    byId("older").hidden = inboxLoading !== "ready" || inboxFrom === 0;
+    all.disabled = !unread || inbox.length === 0;
+    const badge = byId("unread");
+    badge.hidden = !unread;
+    setText(badge, text.unread(unread ?? 0));
+    document.title = unread ? `(${unread}) ${text.title}` : text.title;
+    if (inbox !== shown) reconcile(byId("inbox"), inbox, ({ id }) => id, create, updateItem);
+    shown = inbox;
+  });
+}
+
+/** Says to a screen reader what has arrived. @param {{title?: unknown}} data */
+export function announce({ title }) {
+  byId("announcer").textContent = text.arrived(String(title || text.untitled));
+}

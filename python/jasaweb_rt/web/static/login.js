@@ -1,0 +1,75 @@
+/** The log-in page. */
+
+import { post } from "./api.js";
+import { byId, element } from "./dom.js";
+import { fillText, text } from "./text.js";
+
+const HOME = "/client/dashboard";
+const DEMO_PASSWORD = "demo-password";
+
+const form = /** @type {HTMLFormElement} */ (byId("login-form"));
+const email = /** @type {HTMLInputElement} */ (byId("email"));
+const password = /** @type {HTMLInputElement} */ (byId("password"));
+const button = /** @type {HTMLButtonElement} */ (form.querySelector("button"));
+
+/** Where to go: the path that was asked for, if it is one of this server. */
+function destination() {
+  const next = new URLSearchParams(location.search).get("next") ?? HOME;
+  const url = URL.canParse(next, location.origin) ? new URL(next, location.origin) : null;
+  return url?.origin === location.origin ? url.pathname + url.search + url.hash : HOME;
+}
+
+/** @param {string} message @param {HTMLInputElement} [input] the one to mend */
+function showError(message, input) {
+  byId("login-error").textContent = message;
+  for (const field of [email, password]) field.setAttribute("aria-invalid", String(field === input));
+  input?.focus();
+}
+
+/** @param {Event} event */
+async function submit(event) {
+  event.preventDefault();
+  if (!email.value.trim()) return showError(text.missingEmail, email);
+  if (!password.value) return showError(text.missingPassword, password);
+  showError("");
+  button.disabled = true;
+  button.textContent = text.loggingIn;
+  try {
+    await post("/api/auth/login", { email: email.value.trim(), password: password.value });
+    location.assign(destination());
+  } catch (error) {
+    const { status, message } = /** @type {import("./api.js").ApiError} */ (error);
+    button.disabled = false;
+    button.textContent = text.logIn;
+    showError(message || (status ? text.failed : text.unreachable), status === 401 ? password : undefined);
+  }
+}
+
+function showDemoAccounts() {
+  for (const [name, role] of Object.entries(text.demoRoles)) {
+    const address = `${name}@jasaweb.test`;
+    const fill = () => {
+      email.value = address;
+      password.value = DEMO_PASSWORD;
+      showError("");
+      button.focus();
+    };
+    byId("demo-accounts").append(
+      element(
+        "li",
+        {},
+        element(
+          "button",
+          { type: "button", class: "account", click: fill },
+          element("strong", {}, role),
+          element("span", {}, address),
+        ),
+      ),
+    );
+  }
+  byId("demo").hidden = false;
+}
+
+fillText();
+form.addEventListener("submit", submit);
+if (document.documentElement.dataset.demo === "true") showDemoAccounts();

@@ -1,0 +1,468 @@
+//! The front door over real sockets: who gets in, who is refused and how, and how it stops.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails by panicking says what it needs to say")]
+
+mod support;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::IpAddr,
+    time::Duration,
+};
+
+use jasaweb_rt_core::{
+    config::{Config, Origins},
+    front_door::{Refusals, Resume},
+    token::Role,
+};
+use serde_json::json;
+use support::{Door, config, http, token, within};
+use tokio::io::AsyncWriteExt as _;
+
+/// Close with 1008 and the reason of the contract, as a server sends it: unmasked.
+const INVALID_AUTHENTICATION: &[u8] = b"\x88\x18\x03\xf0Invalid authentication";
+
+/// A masked Close frame with 1008, as a client answers it.
+const CLIENT_CLOSE: &[u8] = b"\x88\x82\0\0\0\0\x03\xf0";
+
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+fn with_token(token: &str) -> String {
+    format!("/ws?token={token}")
+}
+
+#[tokio::test]
+async fn every_way_to_carry_a_token_opens_the_door() {
+    let mut door = Door::open(config());
+    let token = token::valid("user-1");
+    let (bearer, offer) = (format!("Bearer {token}"), format!("jasaweb.v1, bearer.{token}"));
+    let jwt = format!("/ws?jwt={token}");
+    let query = with_token(&token);
+    let ways: [(&str, Headers<'_>); 4] = [
+        (&query, &[]),
+        (&jwt, &[]),
+        ("/ws", &[("Authorization", &bearer)]),
+        ("/ws", &[("Sec-WebSocket-Protocol", &offer)]),
+    ];
+    for (target, headers) in ways {
+        let head = door.connect().await.upgrade(target, headers).await;
+        assert_eq!(head.status, 101, "{target}");
+        assert_eq!(head.get("upgrade"), Some("websocket"));
+        assert_eq!(head.get("connection"), Some("Upgrade"));
+        assert_eq!(head.get("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        let offered = headers.iter().any(|(name, _)| *name == "Sec-WebSocket-Protocol");
+        assert_eq!(head.get("sec-websocket-protocol"), offered.then_some("jasaweb.v1"));
+        let admitted = door.next_admitted().await;
+        assert_eq!(admitted.identity.user_id.as_ref(), "user-1");
+        assert_eq!(admitted.identity.role, Role::Client);
+        assert_eq!(admitted.identity.name.as_ref(), "Budi");
+    }
+    assert_eq!(door.front.refusals(), Refusals::default());
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_client_says_is_handed_over() {
+    let mut door = Door::open(config());
+    let target = format!("{}&last_seq=41&epoch=e-7&batch=1", with_token(&token::valid("user-1")));
+    let mut client = door.connect().await;
+    assert_eq!(client.upgrade(&target, &[("User-Agent", "tester/1.0")]).await.status, 101);
+    let admitted = door.next_admitted().await;
+    assert_eq!(admitted.resume, Resume { last_seq: Some(41), epoch: Some("e-7".to_owned()), batch: true });
+    assert_eq!(admitted.user_agent.as_deref(), Some("tester/1.0"));
+    assert_eq!(admitted.client_address, IpAddr::from([127, 0, 0, 1]));
+    assert!(admitted.read_ahead.is_empty());
+    assert!(admitted.socket.nodelay().unwrap());
+}
+
+#[tokio::test]
+async fn the_socket_is_bare_and_works_in_both_directions() {
+    let mut door = Door::open(config());
+    let mut client = door.connect().await;
+    assert_eq!(client.upgrade(&with_token(&token::valid("user-1")), &[]).await.status, 101);
+    let mut socket = door.next_admitted().await.socket;
+    socket.set_nonblocking(false).unwrap();
+    socket.write_all(b"from the server").unwrap();
+    assert_eq!(client.exactly(15).await, b"from the server");
+    client.send("from the client").await;
+    let mut received = [0; 15];
+    socket.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"from the client");
+}
+
+#[tokio::test]
+async fn bytes_right_behind_the_request_are_handed_over() {
+    let mut door = Door::open(config());
+    let mut client = door.connect().await;
+    let mut bytes = http::handshake(&with_token(&token::valid("user-1")), &[]).into_bytes();
+    bytes.extend_from_slice(b"\x81\x82\0\0\0\0hi and more");
+    client.send(&bytes).await;
+    assert_eq!(client.head().await.status, 101);
+    let admitted = door.next_admitted().await;
+    assert_eq!(admitted.read_ahead.as_ref(), b"\x81\x82\0\0\0\0hi and more");
+}
+
+#[tokio::test]
+async fn a_connection_that_served_http_before_can_be_upgraded() {
+    let mut door = Door::open(config());
+    let mut client = door.connect().await;
+    assert_eq!(client.get("/elsewhere", &[]).await.head.status, 404);
+    assert_eq!(client.get("/ws", &[]).await.head.status, 426);
+    assert_eq!(client.upgrade(&with_token(&token::valid("user-1")), &[]).await.status, 101);
+    door.next_admitted().await;
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_hold_is_answered_by_a_close_frame() {
+    let door = Door::open(config());
+    let expired = json!({ "aud": "websocket", "sub": "user-1", "role": "client", "exp": token::now() - 1 });
+    let session = json!({ "id": "user-1", "email": "a@b.test", "role": "client", "exp": token::now() + 300 });
+    for target in [
+        "/ws".to_owned(),
+        with_token(""),
+        with_token("not.a.token"),
+        with_token(&token::signed(&expired)),
+        with_token(&token::signed(&session)),
+    ] {
+        let mut client = door.connect().await;
+        let head = client.upgrade(&target, &[]).await;
+        assert_eq!(head.status, 101, "{target}");
+        assert_eq!(client.exactly(INVALID_AUTHENTICATION.len()).await, INVALID_AUTHENTICATION);
+        client.send(CLIENT_CLOSE).await;
+        assert!(client.until_end().await.is_empty());
+    }
+    assert_eq!(door.front.refusals().authentication, 5);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_token_in_the_subprotocol_does_not_come_back() {
+    let door = Door::open(config());
+    let mut client = door.connect().await;
+    let head = client.upgrade("/ws", &[("Sec-WebSocket-Protocol", "jasaweb.v1, bearer.not.a.token")]).await;
+    assert_eq!((head.status, head.get("sec-websocket-protocol")), (101, Some("jasaweb.v1")));
+    assert_eq!(client.exactly(INVALID_AUTHENTICATION.len()).await, INVALID_AUTHENTICATION);
+}
+
+#[tokio::test]
+async fn a_refused_client_holds_its_place_until_it_has_gone() {
+    let mut door = Door::open(Config { max_connections: 1, ..config() });
+    let mut refused = door.connect().await;
+    assert_eq!(refused.upgrade("/ws?token=bad", &[]).await.status, 101);
+    assert_eq!(door.connect().await.refused("/ws", &[]).await.head.status, 503);
+    refused.send(CLIENT_CLOSE).await;
+    refused.until_end().await;
+    admitted_in_the_end(&mut door).await;
+}
+
+/// With paused time, each wait that nothing else ends is over at once.
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_that_does_not_answer_is_closed_all_the_same() {
+    let door = Door::open(config());
+    let mut client = door.connect().await;
+    let begin = tokio::time::Instant::now();
+    assert_eq!(client.upgrade("/ws", &[]).await.status, 101);
+    assert_eq!(client.until_end().await, INVALID_AUTHENTICATION);
+    assert!(begin.elapsed() <= Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn without_an_upgrade_426() {
+    let door = Door::open(config());
+    let mut client = door.connect().await;
+    for headers in [&[][..], &[("Upgrade", "h2c"), ("Connection", "Upgrade")]] {
+        let response = client.get("/ws?token=x", headers).await;
+        assert_eq!(response.head.status, 426);
+        assert_eq!(response.error(), "Upgrade required");
+        assert_eq!(response.head.get("upgrade"), Some("websocket"));
+    }
+    client.send(http::request("POST", "/ws", &[("Content-Length", "2")]) + "{}").await;
+    assert_eq!(client.response().await.head.status, 426);
+}
+
+#[tokio::test]
+async fn another_protocol_version_is_told_the_right_one() {
+    let door = Door::open(config());
+    let response = door.connect().await.refused("/ws", &[("Sec-WebSocket-Version", "8")]).await;
+    assert_eq!(response.head.status, 426);
+    assert_eq!(response.head.get("sec-websocket-version"), Some("13"));
+    assert_eq!(response.error(), "Sec-WebSocket-Version must be 13");
+    assert_eq!(door.front.refusals().malformed, 1);
+}
+
+#[tokio::test]
+async fn a_malformed_handshake_is_told_what_is_wrong() {
+    let door = Door::open(config());
+    let mut client = door.connect().await;
+    let cases: [(&str, Headers<'_>, &str); 5] = [
+        ("/ws", &[("Sec-WebSocket-Key", "")], "Sec-WebSocket-Key must be 16 bytes in base64"),
+        ("/ws", &[("Connection", "keep-alive")], "Connection must name upgrade"),
+        ("/ws?last_seq=-1", &[], "last_seq must be one whole number from 0"),
+        ("/ws?epoch=", &[], "epoch must be one epoch as the server named it"),
+        ("/ws?batch=2", &[], "batch must be 0 or 1"),
+    ];
+    for (target, headers, sentence) in cases {
+        let response = client.refused(target, headers).await;
+        assert_eq!((response.head.status, response.error().as_str()), (400, sentence));
+    }
+    assert_eq!(door.front.refusals().malformed, 5);
+}
+
+#[tokio::test]
+async fn a_foreign_page_is_refused_and_its_token_is_not_even_looked_at() {
+    let mut door = Door::open(config());
+    let target = with_token(&token::valid("user-1"));
+    let response = door.connect().await.refused(&target, &[("Origin", "https://evil.test")]).await;
+    assert_eq!((response.head.status, response.error().as_str()), (403, "Origin not allowed"));
+    assert_eq!(door.connect().await.upgrade(&target, &[("Origin", "https://site.test")]).await.status, 101);
+    door.next_admitted().await;
+    let refusals = door.front.refusals();
+    assert_eq!((refusals.origin, refusals.total()), (1, 1));
+}
+
+#[tokio::test]
+async fn listed_origins_are_let_in() {
+    let origins = Origins::Listed(vec!["https://app.test".to_owned()]);
+    let door = Door::open(Config { allowed_origins: origins, ..config() });
+    let target = with_token(&token::valid("user-1"));
+    for (origin, status) in [("https://app.test", 101), ("https://site.test", 101), ("https://other.test", 403)] {
+        assert_eq!(door.connect().await.upgrade(&target, &[("Origin", origin)]).await.status, status, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_until_a_slot_is_dropped() {
+    let mut door = Door::open(Config { max_connections: 1, ..config() });
+    let target = with_token(&token::valid("user-1"));
+    let mut first = door.connect().await;
+    assert_eq!(first.upgrade(&target, &[]).await.status, 101);
+    let held = door.next_admitted().await;
+    let response = door.connect().await.refused(&target, &[]).await;
+    assert_eq!(response.head.status, 503);
+    assert!(response.head.get("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+    assert_eq!(response.error(), "The server has no room for another connection");
+    drop(held);
+    assert_eq!(door.connect().await.upgrade(&target, &[]).await.status, 101);
+    assert_eq!(door.front.refusals().server_full, 1);
+}
+
+#[tokio::test]
+async fn an_address_has_limits_of_its_own() {
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let mut door = Door::open(Config { max_connections_per_ip: 1, trusted_proxies, ..config() });
+    let target = with_token(&token::valid("user-1"));
+    let from = |address| [("X-Forwarded-For", address)];
+    assert_eq!(door.connect().await.upgrade(&target, &from("192.0.2.1")).await.status, 101);
+    let _held = door.next_admitted().await;
+    let response = door.connect().await.refused(&target, &from("192.0.2.1")).await;
+    assert_eq!(response.head.status, 429);
+    assert!(response.head.get("retry-after").is_some());
+    assert_eq!(response.error(), "Too many open connections from this address");
+    assert_eq!(door.connect().await.upgrade(&target, &from("192.0.2.2")).await.status, 101);
+    assert_eq!(door.next_admitted().await.client_address, IpAddr::from([192, 0, 2, 2]));
+    assert_eq!(door.front.refusals().address_full, 1);
+}
+
+#[tokio::test]
+async fn an_address_that_connects_too_fast_is_told_to_wait() {
+    let door = Door::open(Config { connect_rate_per_ip: 1, connect_burst_per_ip: 2, ..config() });
+    let target = with_token(&token::valid("user-1"));
+    // On a machine that is slow enough, the third comes in time for the rate.
+    let response = loop {
+        let mut client = door.connect().await;
+        let head = client.upgrade(&target, &[]).await;
+        if head.status != 101 {
+            break client.body_of(head).await;
+        }
+    };
+    assert_eq!(response.head.status, 429);
+    assert_eq!(response.head.get("retry-after"), Some("1"));
+    assert_eq!(response.error(), "Too many new connections from this address");
+    assert_eq!(door.connect().await.get("/", &[]).await.head.status, 404, "HTTP is not limited");
+    assert_eq!(door.front.refusals().rate, 1);
+}
+
+#[tokio::test]
+async fn plain_connections_are_refused_where_tls_is_required() {
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let mut door = Door::open(Config { require_tls: true, trusted_proxies, ..config() });
+    let target = with_token(&token::valid("user-1"));
+    for headers in [&[][..], &[("X-Forwarded-Proto", "http")]] {
+        let response = door.connect().await.refused(&target, headers).await;
+        assert_eq!(response.head.status, 403);
+        assert!(response.error().contains("JASAWEB_RT_TRUSTED_PROXIES"), "{}", response.error());
+    }
+    let through_proxy = [
+        ("X-Forwarded-For", "192.0.2.9"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "public.test"),
+        ("Origin", "https://public.test"),
+    ];
+    assert_eq!(door.connect().await.upgrade(&target, &through_proxy).await.status, 101);
+    assert_eq!(door.next_admitted().await.client_address, IpAddr::from([192, 0, 2, 9]));
+    assert_eq!(door.front.refusals().tls, 2);
+}
+
+#[tokio::test]
+async fn nobody_else_can_claim_to_come_over_tls() {
+    let door = Door::open(Config { require_tls: true, ..config() });
+    let target = with_token(&token::valid("user-1"));
+    let response = door.connect().await.refused(&target, &[("X-Forwarded-Proto", "https")]).await;
+    assert_eq!(response.head.status, 403);
+}
+
+#[tokio::test]
+async fn while_draining_only_http_goes_on() {
+    let door = Door::open(config());
+    let target = with_token(&token::valid("user-1"));
+    door.front.set_draining(true);
+    let mut client = door.connect().await;
+    let response = client.refused(&target, &[]).await;
+    assert_eq!((response.head.status, response.head.get("retry-after")), (503, Some("1")));
+    assert_eq!(response.error(), "The server is stopping; try again later");
+    assert_eq!(client.get("/", &[]).await.head.status, 404);
+    door.front.set_draining(false);
+    assert_eq!(client.upgrade(&target, &[]).await.status, 101);
+    assert_eq!(door.front.refusals().draining, 1);
+}
+
+#[tokio::test]
+async fn without_an_app_other_paths_do_not_exist() {
+    let door = Door::open(config());
+    let mut client = door.connect().await;
+    for target in ["/", "/ws/", "/wsx", "/api/websocket/token"] {
+        let response = client.get(target, &[]).await;
+        assert_eq!((response.head.status, response.error().as_str()), (404, "Not found"), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_has_exactly_one_host() {
+    let door = Door::open(config());
+    for head in ["GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"] {
+        let mut client = door.connect().await;
+        client.send(head).await;
+        let response = client.response().await;
+        assert_eq!(
+            (response.head.status, response.error().as_str()),
+            (400, "A request must have exactly one Host header")
+        );
+    }
+    let mut client = door.connect().await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.response().await.head.status, 404);
+}
+
+#[tokio::test]
+async fn a_tunnel_is_not_opened() {
+    let door = Door::open(config());
+    let mut client = door.connect().await;
+    client.send("CONNECT other.test:443 HTTP/1.1\r\nHost: other.test:443\r\n\r\n").await;
+    assert_eq!(client.head().await.status, 501);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_gets_431() {
+    let door = Door::open(config());
+    let mut client = door.connect().await;
+    let filler = "x".repeat(15 * 1024);
+    assert_eq!(client.get("/", &[("X-Filler", &filler)]).await.head.status, 404, "just below the limit");
+    let filler = "x".repeat(16 * 1024);
+    client.send(http::request("GET", "/", &[("X-Filler", &filler)])).await;
+    assert_eq!(client.head().await.status, 431);
+    client.until_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_never_ends_is_not_waited_for() {
+    let door = Door::open(config());
+    for begin in ["", "GET /ws HTTP/1.1\r\nHost: site.test\r\n", "GET / HTTP/1.1\r\nHost: site.test\r\n\r\n"] {
+        let mut client = door.connect().await;
+        let connected = tokio::time::Instant::now();
+        client.send(begin).await;
+        client.until_end().await;
+        let elapsed = connected.elapsed();
+        assert!((Duration::from_secs(9)..Duration::from_secs(12)).contains(&elapsed), "{begin:?}: {elapsed:?}");
+    }
+    assert_eq!(door.connect().await.get("/", &[]).await.head.status, 404, "others are served all the same");
+}
+
+#[tokio::test]
+async fn what_is_not_http_does_not_disturb_others() {
+    let door = Door::open(config());
+    for bytes in
+        [&b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"[..], b"hello\r\n\r\n", b"GET  /\0 HTTP/9.9\r\n\r\n", b"\0\0\0\0"]
+    {
+        let mut client = door.connect().await;
+        client.send(bytes).await;
+        client.stream.shutdown().await.unwrap();
+        client.until_end().await;
+    }
+    assert_eq!(door.connect().await.get("/", &[]).await.head.status, 404);
+}
+
+#[tokio::test]
+async fn a_hand_over_that_panics_ends_only_its_own_connection() {
+    let (sender, admitted) = tokio::sync::mpsc::unbounded_channel();
+    let mut door = Door::open_with(Config { max_connections: 1, ..config() }, admitted, move |admitted| {
+        assert_eq!(admitted.identity.user_id.as_ref(), "user-1");
+        drop(sender.send(admitted));
+    });
+    let mut unlucky = door.connect().await;
+    assert_eq!(unlucky.upgrade(&with_token(&token::valid("user-2")), &[]).await.status, 101);
+    unlucky.until_end().await;
+    admitted_in_the_end(&mut door).await;
+}
+
+#[tokio::test]
+async fn a_stop_closes_the_port_and_idle_connections() {
+    let door = Door::open(config());
+    let mut idle = door.connect().await;
+    assert_eq!(idle.get("/", &[]).await.head.status, 404);
+    let mut silent = door.connect().await;
+    let address = door.address;
+    door.stop().await;
+    assert!(idle.until_end().await.is_empty());
+    assert!(silent.until_end().await.is_empty());
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_cut_ends_what_a_stop_waits_for() {
+    let door = Door::open(config());
+    let mut slow = door.connect().await;
+    slow.send("GET / HTTP/1.1\r\nHost: si").await;
+    let mut other = door.connect().await;
+    assert_eq!(other.get("/", &[]).await.head.status, 404, "the slow one was accepted before this one");
+    door.stop.cancel();
+    door.cut.cancel();
+    within(door.serving).await.unwrap().unwrap();
+    slow.until_end().await;
+}
+
+#[tokio::test]
+async fn after_a_stop_nobody_gets_in_by_a_request_that_was_under_way() {
+    let door = Door::open(config());
+    let mut slow = door.connect().await;
+    let request = http::handshake(&with_token(&token::valid("user-1")), &[]);
+    slow.send(&request[..40]).await;
+    let mut other = door.connect().await;
+    assert_eq!(other.get("/", &[]).await.head.status, 404);
+    door.stop.cancel();
+    other.until_end().await;
+    slow.send(&request[40..]).await;
+    assert_eq!(slow.head().await.status, 503);
+    within(door.serving).await.unwrap().unwrap();
+}
+
+/// Tries until a slot that is being given back is there.
+async fn admitted_in_the_end(door: &mut Door) {
+    let target = with_token(&token::valid("user-1"));
+    within(async {
+        while door.connect().await.upgrade(&target, &[]).await.status != 101 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    door.next_admitted().await;
+}

@@ -1,0 +1,79 @@
+//! What the tests of the front door share: a door on a port of its own, an app on a Unix socket, a raw HTTP client.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub(crate) mod app;
+pub(crate) mod http;
+pub(crate) mod token;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use jasaweb_rt_core::{
+    config::Config,
+    error::Error,
+    front_door::{Admitted, FrontDoor, bind},
+};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::http::Client;
+
+/// Fails a test that waits for what never comes. Longer than any time-out of the code under test, so that with paused
+/// time it is not the first to be over.
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    timeout(Duration::from_secs(100), future).await.expect("nothing came within the deadline")
+}
+
+pub(crate) fn config() -> Config {
+    Config::new(token::SECRET)
+}
+
+/// A running front door.
+pub(crate) struct Door {
+    pub(crate) front: Arc<FrontDoor>,
+    pub(crate) address: SocketAddr,
+    pub(crate) admitted: UnboundedReceiver<Admitted>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) cut: CancellationToken,
+    pub(crate) serving: JoinHandle<Result<(), Error>>,
+}
+
+impl Door {
+    pub(crate) fn open(config: Config) -> Self {
+        let (hand_over, admitted) = unbounded_channel();
+        Self::open_with(config, admitted, move |socket| drop(hand_over.send(socket)))
+    }
+
+    pub(crate) fn open_with(
+        config: Config,
+        admitted: UnboundedReceiver<Admitted>,
+        hand_over: impl Fn(Admitted) + Send + Sync + 'static,
+    ) -> Self {
+        config.validate().unwrap();
+        let listener = bind(&config).unwrap();
+        let address = listener.local_addr().unwrap();
+        let front = Arc::new(FrontDoor::new(Arc::new(config), hand_over));
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let serving = tokio::spawn(Arc::clone(&front).serve(listener, stop.clone(), cut.clone()));
+        Self { front, address, admitted, stop, cut, serving }
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// The next socket that was handed over.
+    pub(crate) async fn next_admitted(&mut self) -> Admitted {
+        within(self.admitted.recv()).await.unwrap()
+    }
+
+    /// Stops, and waits until everything has gone.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        within(self.serving).await.unwrap().unwrap();
+    }
+}

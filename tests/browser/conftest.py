@@ -1,0 +1,107 @@
+"""A real Chromium, and pages that are watched: a console error or a policy violation fails the test that caused it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright
+
+from tests.browser.scripted_server import ScriptedServer, scripted_server
+
+CHROMIUM_FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation",
+    (event) => console.error("Content-Security-Policy: " + event.violatedDirective + " " + event.blockedURI))"""
+
+NewPage = Callable[..., Awaitable[Page]]
+
+
+class Watch:
+    """What the pages of a test complained about."""
+
+    def __init__(self) -> None:
+        self._complaints: list[str] = []
+        self._allowed: list[re.Pattern[str]] = []
+
+    def allow(self, pattern: str) -> None:
+        """Complaints that the test provokes, such as the browser's own about a network that was cut."""
+        self._allowed.append(re.compile(pattern))
+
+    def follow(self, page: Page) -> None:
+        page.on("console", self._on_console)
+        page.on("pageerror", self._on_error)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self._complaints.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def _on_error(self, error: Error) -> None:
+        self._complaints.append(f"{error.name}: {error.message}")
+
+    @property
+    def complaints(self) -> list[str]:
+        return [text for text in self._complaints if not any(pattern.search(text) for pattern in self._allowed)]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """The system's Chromium. Missing: an error where CI is set, else the tests are skipped."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        missing = "chromium is not installed; on Debian: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    # Chromium refuses its own sandbox to root.
+    flags = [*CHROMIUM_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=executable, args=flags)
+        yield chromium
+        await chromium.close()
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_page(browser: Browser, watch: Watch) -> AsyncIterator[NewPage]:
+    """Opens pages, each in a context of its own unless `context` is given; other options are the new context's."""
+    contexts: list[BrowserContext] = []
+
+    async def open_page(*, context: BrowserContext | None = None, **options: Any) -> Page:
+        if context is None:
+            context = await browser.new_context(locale="en-GB", **options)
+            context.set_default_timeout(10_000)
+            await context.add_init_script(REPORT_VIOLATIONS)
+            contexts.append(context)
+        page = await context.new_page()
+        watch.follow(page)
+        return page
+
+    yield open_page
+    # Before the end: a page that closes in the middle of something may complain of that.
+    complaints = watch.complaints
+    await asyncio.gather(*(context.close() for context in contexts))
+    assert complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def scripted() -> AsyncIterator[ScriptedServer]:
+    """A server that does what the test says."""
+    async with scripted_server() as server:
+        yield server
