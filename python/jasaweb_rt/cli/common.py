@@ -1,0 +1,58 @@
+"""What several commands need: the database in use, and logging."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rich_click as click
+
+from jasaweb_rt.config import Settings
+from jasaweb_rt.database.embedded import EmbeddedPostgres, running_url
+from jasaweb_rt.exceptions import DatabaseUnavailableError
+
+__all__ = ["database_in_use", "log_to_stderr", "reachable_database"]
+
+
+def database_in_use(settings: Settings) -> str:
+    """URL of the configured database, or of the embedded one that runs.
+
+    Raises:
+        DatabaseUnavailableError: there is neither.
+    """
+    url = settings.database_url or running_url(settings.data_dir)
+    if url is None:
+        raise DatabaseUnavailableError(
+            "DATABASE_URL is not set and no embedded PostgreSQL runs in this folder; "
+            "set it, or start `jasaweb-rt serve` here"
+        )
+    return url
+
+
+@contextmanager
+def reachable_database(settings: Settings) -> Iterator[str]:
+    """URL of a database where tables may be created; the embedded one is started for the time being if need be."""
+    url = settings.migrate_url or settings.database_url or running_url(settings.data_dir)
+    if url is not None:
+        yield url
+        return
+    postgres = EmbeddedPostgres(settings.data_dir)
+    url = postgres.start()
+    try:
+        asyncio.run(postgres.wait_ready())
+        yield url
+    finally:
+        postgres.stop()
+
+
+def log_to_stderr(*, level: int = logging.INFO) -> None:
+    """Logs to standard error, a line a record."""
+    if click.get_current_context().find_root().params.get("debug"):
+        level = logging.DEBUG
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+    )
+    # Libraries say what is worth an operator's time from warnings on; below that they say headers, which hold tokens.
+    for name in ("uvicorn", "websockets", "asyncio", "litestar"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,72 @@
+"""`jasaweb-rt serve`."""
+
+import ipaddress
+import sys
+from pathlib import Path
+
+import msgspec
+import rich_click as click
+
+from jasaweb_rt import demo
+from jasaweb_rt.cli.common import log_to_stderr
+from jasaweb_rt.config import load_settings
+from jasaweb_rt.exceptions import ConfigurationError
+from jasaweb_rt.serving import Server
+
+__all__ = ["serve"]
+
+
+@click.command("serve")
+@click.option("--demo", "with_demo", is_flag=True, help="Insert people and projects to play with; loopback only.")
+@click.option("--host", help="Listen here instead of JASAWEB_RT_HOST.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of JASAWEB_RT_PORT; 0: a free one.")
+@click.option("--access-log", is_flag=True, help="Log a line for each request.")
+def serve(with_demo: bool, host: str | None, port: int | None, access_log: bool) -> None:
+    """Runs web application and WebSocket front door on one port.
+
+    Without DATABASE_URL it brings its own PostgreSQL, with its data in .jasaweb/.
+    """
+    log_to_stderr()
+    settings = load_settings()
+    if host is not None:
+        settings = msgspec.structs.replace(settings, host=host)
+    if port is not None:
+        settings = msgspec.structs.replace(settings, port=port)
+    if with_demo and not _is_loopback(settings.host):
+        raise ConfigurationError(
+            f"--demo has well-known passwords and listens on loopback only, not on {settings.host}; leave --host out"
+        )
+    Server(
+        settings,
+        with_demo=with_demo,
+        access_log=access_log,
+        on_ready=_invite if with_demo else lambda _: None,
+    ).run()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _invite(url: str) -> None:
+    client = demo.EMAILS[1]
+    click.echo(f"""
+  JasaWeb demo on {url}
+
+  Log in as {", ".join(demo.EMAILS)}; password {demo.PASSWORD}
+  Then, as {client} in the browser, try this in another terminal:
+
+    {_program()} notify demo-client --type user_message --title Hello --message "Straight from a commit"
+""")
+
+
+def _program() -> str:
+    """How this program was called, for a shell in this folder."""
+    path = Path(sys.argv[0])
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

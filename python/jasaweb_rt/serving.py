@@ -1,0 +1,263 @@
+"""The life of a whole server: database, web application, front door; and its end.
+
+Started in that order, so that whoever gets through the front door finds everything behind it. Stopped the other way round:
+sockets are told to come back later while requests finish, then the application ends, then what it stands on.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import uvicorn
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from jasaweb_rt import demo
+from jasaweb_rt.app import create_app
+from jasaweb_rt.config import Settings
+from jasaweb_rt.database.embedded import EmbeddedPostgres
+from jasaweb_rt.database.migrations import migrate
+from jasaweb_rt.database.pool import acquire, create_pool
+from jasaweb_rt.exceptions import RealtimeError
+from jasaweb_rt.gateway import Gateway
+from jasaweb_rt.services import Services, close_pool
+
+__all__ = ["Server"]
+
+logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("jasaweb_rt.access")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Longer than the front door keeps an idle connection to us, or it could send a request into one that we just closed.
+_KEEP_ALIVE_SECONDS = 120
+_HTTP_START_SECONDS = 10.0
+
+
+class Server:
+    """One run of `jasaweb-rt serve`. To be used once, from the main thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        with_demo: bool = False,
+        access_log: bool = False,
+        on_ready: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            settings: what to run.
+            with_demo: insert the demo's people, and offer them on the log-in page.
+            access_log: log a line for each request: method, path without query, status, duration.
+            on_ready: is called with the server's URL once it can be used.
+        """
+        self._settings = settings
+        self._demo = with_demo
+        self._access_log = access_log
+        self._on_ready = on_ready
+        self._postgres: EmbeddedPostgres | None = None
+        self._folder: Path | None = None
+        self._stop_began: float | None = None
+
+    def run(self) -> None:
+        """Runs until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
+
+        Raises:
+            ConfigurationError: the port is taken, or a limit cannot be used.
+            DatabaseUnavailableError: the database does not answer at start.
+            EmbeddedPostgresError: the embedded server cannot run.
+            MigrationError: the database cannot be brought to the version that this program needs.
+        """
+        previous = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                self._run()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _run(self) -> None:
+        # In a folder of its own that only we may enter: whoever reaches the socket is believed every header.
+        self._folder = Path(tempfile.mkdtemp(prefix="jasaweb-rt-app-"))
+        try:
+            url = self._settings.database_url
+            if url is None:
+                # The server dies with the thread that started it, and so it is started here, from the main thread.
+                self._postgres = EmbeddedPostgres(self._settings.data_dir)
+                url = self._postgres.start()
+            asyncio.run(self._serve(url))
+        finally:
+            for number in _SIGNALS:
+                signal.signal(number, lambda *_: self._end_at_once())
+            if self._postgres is not None:
+                self._postgres.stop(max(1.0, self._remaining()))
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _serve(self, database_url: str) -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        starting = asyncio.ensure_future(self._prepare_database(database_url))
+
+        def on_signal() -> None:
+            if self._stop_began is not None:
+                self._end_at_once()
+            self._begin_to_stop()
+            stop.set()
+            starting.cancel()
+
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, on_signal)
+        try:
+            await starting
+        except asyncio.CancelledError:
+            return
+        pool = await create_pool(database_url)
+        try:
+            if self._demo:
+                async with acquire(pool) as connection:
+                    await demo.seed(connection)
+            assert self._folder is not None  # noqa: S101  # set by `_run`
+            gateway = Gateway(self._settings, database_url, self._folder / "app.sock")
+            services = Services(self._settings, pool, gateway, demo=self._demo)
+            await self._serve_http(gateway, services, stop)
+        finally:
+            await close_pool(pool, max(1.0, self._remaining() - 1.0))
+
+    async def _prepare_database(self, database_url: str) -> None:
+        if self._postgres is not None:
+            await self._postgres.wait_ready()
+        for name in await migrate(self._settings.migrate_url or database_url):
+            logger.info("applied migration %s", name)
+
+    async def _serve_http(self, gateway: Gateway, services: Services, stop: asyncio.Event) -> None:
+        assert self._folder is not None  # noqa: S101  # set by `_run`
+        app: ASGIApp = create_app(self._settings, services=services)  # type: ignore[assignment]  # Litestar is one
+        http = _HttpServer(_logged(app) if self._access_log else app, self._settings.drain_seconds)
+        serving = asyncio.ensure_future(http.serve_on(self._folder / "app.sock"))
+        try:
+            await http.wait_started(serving)
+            try:
+                await asyncio.to_thread(gateway.start)
+                self._announce(gateway)
+                await _first(stop, serving)
+            finally:
+                self._begin_to_stop()
+                # A part of the time is kept for what comes after.
+                await asyncio.to_thread(gateway.stop, max(0.5, self._remaining() * 0.7))
+        finally:
+            http.should_exit = True
+            done, _ = await asyncio.wait([serving], timeout=max(0.5, self._remaining() * 0.5))
+            if not done:
+                http.force_exit = True
+            await serving
+
+    def _announce(self, gateway: Gateway) -> None:
+        host, port = gateway.server.address
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        logger.info("listening on %s", url)
+        self._on_ready(url)
+
+    def _begin_to_stop(self) -> None:
+        if self._stop_began is not None:
+            return
+        self._stop_began = time.monotonic()
+        logger.info("stopping; a second signal ends at once")
+        guard = threading.Timer(self._settings.drain_seconds, self._end_at_once)
+        guard.daemon = True
+        guard.start()
+
+    def _remaining(self) -> float:
+        """Seconds left of a stop; all of them before it has begun."""
+        gone = 0.0 if self._stop_began is None else time.monotonic() - self._stop_began
+        return max(0.0, self._settings.drain_seconds - gone)
+
+    def _end_at_once(self) -> NoReturn:
+        """Ends the process without waiting for anything. The embedded server ends with it, by itself."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        sys.stderr.write("Ended without waiting.\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn on a Unix socket, without signal handlers of its own."""
+
+    def __init__(self, app: ASGIApp, graceful_seconds: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,  # type: ignore[arg-type]  # Litestar's scopes are stricter
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                # Only the front door can reach the socket, and it writes the true address and scheme.
+                proxy_headers=True,
+                forwarded_allow_ips="*",
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=max(1, int(graceful_seconds)),
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals to `Server`."""
+        yield
+
+    async def serve_on(self, path: Path) -> None:
+        """Serves until `should_exit`."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(path))
+            await self.serve([listener])
+
+    async def wait_started(self, serving: "asyncio.Future[None]") -> None:
+        """Returns once requests are taken."""
+        deadline = time.monotonic() + _HTTP_START_SECONDS
+        while not self.started:
+            if serving.done() or time.monotonic() > deadline:
+                raise RealtimeError("The web application did not start; the log says why.")
+            await asyncio.sleep(0.005)
+
+
+async def _first(stop: asyncio.Event, serving: "asyncio.Future[None]") -> None:
+    """Waits for the wish to stop, or for the end of the web application, which is an error."""
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([stopping, serving], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    if serving.done() and not stop.is_set():
+        raise RealtimeError("The web application has ended by itself; the log says why.")
+
+
+def _logged(app: ASGIApp) -> ASGIApp:
+    """Logs a line for each request. Never the query, which may hold a token."""
+
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        status = 0
+
+        async def note(message: object) -> None:
+            nonlocal status
+            if isinstance(message, dict) and message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)  # type: ignore[arg-type]  # what came is passed on
+
+        try:
+            await app(scope, receive, note)
+        finally:
+            milliseconds = (time.monotonic() - began) * 1000
+            access_logger.info("%s %s %d %.1f ms", scope.get("method"), scope["path"], status, milliseconds)
+
+    return logged
