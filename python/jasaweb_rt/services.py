@@ -1,29 +1,35 @@
-"""What the controllers work with: settings, connections, the realtime core, and the services of the domain."""
+"""What the controllers work with: settings, connections, the gateway, and the services of the domain."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 
 from jasaweb_rt.auth.passwords import PasswordChecker
 from jasaweb_rt.config import Settings
-from jasaweb_rt.database.errors import database_errors
+from jasaweb_rt.database.pool import acquire, create_pool
 from jasaweb_rt.domain.projects import ProjectService
-from jasaweb_rt.realtime import Realtime
+from jasaweb_rt.exceptions import ConfigurationError
+from jasaweb_rt.gateway import Gateway
 
-__all__ = ["Services"]
+__all__ = ["Services", "close_pool", "open_services"]
 
 _ACQUIRE_SECONDS = 5.0
+_CLOSE_SECONDS = 5.0
 
 
 class Services:
-    """Everything that a request may need. It owns neither the pool nor the core: who started them stops them."""
+    """Everything that a request may need. It owns neither the pool nor the gateway: who started them stops them."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, realtime: Realtime) -> None:
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, gateway: Gateway, *, demo: bool = False) -> None:
         self.settings = settings
-        self.realtime = realtime
+        self.gateway = gateway
+        self.demo = demo
+        """Whether the log-in page offers the accounts of the demo."""
         self.passwords = PasswordChecker()
-        self.projects = ProjectService(self.connection, realtime)
+        self.projects = ProjectService(self.connection, gateway.realtime)
         self._pool = pool
 
     @asynccontextmanager
@@ -33,6 +39,36 @@ class Services:
         Raises:
             DatabaseUnavailableError: none is to be had, or it broke while it was lent.
         """
-        with database_errors():
-            async with self._pool.acquire(timeout=_ACQUIRE_SECONDS) as connection:
-                yield connection
+        async with acquire(self._pool, timeout=_ACQUIRE_SECONDS) as connection:
+            yield connection
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, app_socket: Path | None = None) -> AsyncIterator[Services]:
+    """Opens a pool on `settings.database_url` and starts a gateway; stops both in the end.
+
+    Raises:
+        ConfigurationError: no database is configured, or the port is taken.
+        DatabaseUnavailableError: the database does not answer.
+    """
+    if settings.database_url is None:
+        raise ConfigurationError("DATABASE_URL is not set; set it, or let `jasaweb-rt serve` bring its own PostgreSQL.")
+    pool = await create_pool(settings.database_url)
+    try:
+        gateway = Gateway(settings, settings.database_url, app_socket)
+        try:
+            await asyncio.to_thread(gateway.start)
+            yield Services(settings, pool, gateway)
+        finally:
+            await asyncio.to_thread(gateway.stop, settings.drain_seconds)
+    finally:
+        await close_pool(pool)
+
+
+async def close_pool(pool: asyncpg.Pool, seconds: float = _CLOSE_SECONDS) -> None:
+    """Closes a pool, if need be by force once `seconds` are over."""
+    try:
+        async with asyncio.timeout(seconds):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

@@ -28,7 +28,7 @@ def server_url(connection: Connection, settings: Settings) -> str:
     """
     if settings.public_url:
         return settings.public_url
-    host = connection.headers.get("x-forwarded-host") or connection.headers.get("host", "")
+    host = connection.headers.get("x-forwarded-host") or connection.headers.get("host") or ""
     if not _HOST.fullmatch(host):
         raise InvalidInputError("The Host header is not valid")
     return f"{connection.scope['scheme']}://{host}"

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, Response, post
+from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import CacheControlHeader, Cookie
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
@@ -12,6 +12,7 @@ from litestar.params import JSONBody
 from jasaweb_rt.api.addresses import is_own_origin, is_secure
 from jasaweb_rt.api.errors import documented
 from jasaweb_rt.auth import session_jwt
+from jasaweb_rt.auth.guards import must_be_signed_in
 from jasaweb_rt.database import users
 from jasaweb_rt.database.users import User
 from jasaweb_rt.exceptions import ForbiddenError, UnauthenticatedError
@@ -34,6 +35,11 @@ class UserBody(msgspec.Struct, frozen=True):
     email: str
     name: str
     role: str
+
+    @classmethod
+    def of(cls, user: User) -> "UserBody":
+        """As it goes out."""
+        return cls(id=user.id, email=user.email, name=user.name, role=user.role)
 
 
 class AuthController(Controller):
@@ -71,9 +77,14 @@ class AuthController(Controller):
             user_id=user.id, email=user.email, name=user.name, role=user.role, secret=settings.jwt_secret
         )
         return Response(
-            UserBody(id=user.id, email=user.email, name=user.name, role=user.role),
+            UserBody.of(user),
             cookies=[self._cookie(request, services, token, session_jwt.SESSION_SECONDS)],
         )
+
+    @get("/me", guards=[must_be_signed_in], responses=documented(401, 503))
+    async def me(self, request: Request[User, Any, Any]) -> UserBody:
+        """Says who the caller is."""
+        return UserBody.of(request.user)
 
     @post("/logout", status_code=204, responses=documented(403))
     async def log_out(

@@ -1,4 +1,4 @@
-"""One shape for every error: `{"success": false, "error": "<sentence>"}`. The one place that maps errors to statuses."""
+"""One shape for every error: `{"success": false, "error": "<sentence>"}`, and the one mapping of errors to statuses."""
 
 import logging
 from typing import Any, Literal
@@ -7,7 +7,7 @@ import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.enums import MediaType
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, SerializationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ExceptionHandlersMap
 
@@ -97,7 +97,7 @@ def _on_own_error(_: AnyRequest, error: RealtimeError) -> Response[ErrorBody]:
 def _on_http_exception(_: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
     if error.status_code >= 500:
         return _internal(error)
-    sentence = _validation_sentence(error) or _SENTENCES.get(error.status_code) or error.detail
+    sentence = _body_sentence(error) or _validation_sentence(error) or _SENTENCES.get(error.status_code) or error.detail
     return _answer(error.status_code, sentence, dict(error.headers or {}))
 
 
@@ -111,6 +111,12 @@ def _on_any_other(_: AnyRequest, error: Exception) -> Response[ErrorBody]:
 def _internal(error: Exception) -> Response[ErrorBody]:
     logger.error("a request failed: %s", type(error).__name__, exc_info=error)
     return _answer(500, "Internal server error")
+
+
+def _body_sentence(error: HTTPException) -> str | None:
+    if isinstance(error.__cause__, SerializationException):
+        return "The body is not valid JSON"
+    return None
 
 
 def _validation_sentence(error: HTTPException) -> str | None:

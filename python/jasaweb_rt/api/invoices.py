@@ -56,9 +56,7 @@ class InvoicesController(Controller):
     tags = ["invoices"]  # noqa: RUF012  # Litestar's own way
 
     @get(guards=[must_be_signed_in], responses=documented(401, 503))
-    async def list_invoices(
-        self, request: Request[User, Any, Any], services: NamedDependency[Services]
-    ) -> InvoiceList:
+    async def list_invoices(self, request: Request[User, Any, Any], services: NamedDependency[Services]) -> InvoiceList:
         """Lists the invoices of the caller's projects; for an administrator, all."""
         async with services.connection() as connection:
             found = await invoices.list_for(connection, None if request.user.role == "admin" else request.user.id)

@@ -1,6 +1,6 @@
 """The caller's inbox: page through it, mark it read."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from litestar import Controller, Request, get, post
@@ -43,7 +43,7 @@ class NotificationBody(msgspec.Struct, frozen=True, rename="camel"):
             type=notification.type,
             title=notification.title,
             message=notification.message,
-            data=notification.data,
+            data=_encodable(notification.data),
             read_at=timestamp(notification.read_at) if notification.read_at else None,
             created_at=timestamp(notification.created_at),
         )
@@ -104,8 +104,16 @@ class NotificationsController(Controller):
                 services.connection, lambda connection: notifications.mark_read_ids(connection, user_id, ids)
             )
         else:
-            assert isinstance(up_to := data.up_to, int)  # noqa: S101  # `Read` holds one of both
+            up_to = cast("int", data.up_to)  # `Read` holds one of both
             counters = await in_transaction(
                 services.connection, lambda connection: notifications.mark_read_up_to(connection, user_id, up_to)
             )
         return CountersBody(unread=counters.unread, rev=counters.rev)
+
+
+def _encodable(data: object) -> object:
+    # A value that was nested just deep enough to be decoded, but not to be encoded, shall not spoil its whole page.
+    try:
+        return msgspec.Raw(msgspec.json.encode(data))
+    except (TypeError, ValueError, RecursionError):
+        return {"truncated": True}

@@ -107,7 +107,11 @@ class PagesController(Controller):
         """Shows the log-in page, or sends those on who are signed in."""
         if request.user is not None:
             return Redirect("/client/dashboard", status_code=302)
-        return _page(request, services, web_files.find("templates/login.html"))
+        file = web_files.find("templates/login.html")
+        if services.demo:
+            content = file.content.replace(b'data-demo="false"', b'data-demo="true"')
+            file = msgspec.structs.replace(file, content=content)
+        return _page(request, services, file)
 
     @get("/client/dashboard")
     async def dashboard(
@@ -125,8 +129,8 @@ class PagesController(Controller):
 def _page(request: Request[Any, Any, Any], services: Services, file: WebFile) -> Response[bytes]:
     socket = connection_url(request, services.settings).removesuffix("/ws")
     policy = (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self';"
-        f" connect-src 'self' {socket}/; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'self'; connect-src 'self' {socket}/; object-src 'none'; base-uri 'none'; form-action 'self';"
+        " frame-ancestors 'none'"
     )
     headers = {**_COMMON_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
     return Response(file.content, headers=headers, media_type=file.media_type)
@@ -136,5 +140,3 @@ def _names(if_none_match: str, etag: str) -> bool:
     # RFC 9110 section 13.1.2: a list of tags, compared weakly, or "*".
     tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return etag in tags or tags == ["*"]
-
-

@@ -1,21 +1,23 @@
 """Projects: list, and change of status."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, get, patch
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import JSONBody, PathParameter
 
 from jasaweb_rt.api.errors import documented
 from jasaweb_rt.auth.guards import must_be_admin, must_be_signed_in
-from jasaweb_rt.database.projects import Project
+from jasaweb_rt.database.projects import Project, ProjectStatus
 from jasaweb_rt.database.users import User
-from jasaweb_rt.domain.projects import ProjectStatus
 from jasaweb_rt.messages import timestamp
 from jasaweb_rt.services import Services
 
 __all__ = ["ProjectsController"]
+
+# PostgreSQL keeps no NUL, so no project has one in its id.
+ProjectId = Annotated[str, PathParameter(max_length=200, pattern=r"^[^\x00]+$")]
 
 
 class ProjectBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -65,9 +67,7 @@ class ProjectsController(Controller):
     tags = ["projects"]  # noqa: RUF012  # Litestar's own way
 
     @get(guards=[must_be_signed_in], responses=documented(401, 503))
-    async def list_projects(
-        self, request: Request[User, Any, Any], services: NamedDependency[Services]
-    ) -> ProjectList:
+    async def list_projects(self, request: Request[User, Any, Any], services: NamedDependency[Services]) -> ProjectList:
         """Lists the caller's projects; for an administrator, all."""
         found = await services.projects.list_for(request.user)
         return ProjectList(items=[ProjectBody.of(project) for project in found], total=len(found))
@@ -76,11 +76,9 @@ class ProjectsController(Controller):
     async def change_status(
         self,
         request: Request[User, Any, Any],
-        project_id: FromPath[str],
+        project_id: ProjectId,
         data: JSONBody[StatusBody],
         services: NamedDependency[Services],
     ) -> ProjectBody:
         """Sets a project's status and tells its owner and the administrators."""
         return ProjectBody.of(await services.projects.change_status(project_id, data.status, request.user))
-
-

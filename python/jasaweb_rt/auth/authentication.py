@@ -24,7 +24,7 @@ FindUser = Callable[[ASGIConnection[Any, Any, Any, Any], str], Awaitable[User | 
 
 
 def bearer_token(headers: Headers) -> str | None:
-    """The token of `Authorization: Bearer` (RFC 6750 section 2.1), perhaps empty; None where there is no such header."""
+    """The token of `Authorization: Bearer` (RFC 6750 section 2.1), perhaps empty; None without that header."""
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 

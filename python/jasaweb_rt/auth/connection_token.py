@@ -25,7 +25,7 @@ class ConnectionToken(msgspec.Struct, frozen=True, kw_only=True):
 def issue(
     *, user_id: str, role: str, name: str, secret: str, session_exp: int, lifetime: int = LIFETIME_SECONDS
 ) -> ConnectionToken:
-    """A token for `lifetime` seconds from now, but never beyond `session_exp` (Unix time), which ends the socket too."""
+    """A token for `lifetime` seconds, but never beyond `session_exp` (Unix time), which ends the socket too."""
     now = int(time.time())
     expires = min(now + lifetime, session_exp)
     claims = {

@@ -4,8 +4,11 @@ It stands behind the authentication. A request with `Authorization: Bearer` is n
 either, and neither is one that changes state for nobody: the guards answer that one.
 """
 
+from typing import Any
+
 from litestar.config.csrf import CSRFConfig
-from litestar.datastructures import Headers
+from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
 from litestar.middleware.base import ASGIMiddleware
 from litestar.middleware.csrf import CSRFMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -20,15 +23,19 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class CookieCSRF(ASGIMiddleware):
     """Cookie `csrftoken` (Secure over https), header `x-csrftoken`; routes with `exclude_from_csrf` are exempt."""
 
+    scopes = (ScopeType.HTTP,)
+    exclude_opt_key = "exclude_from_csrf"
+
     def __init__(self, secret: str) -> None:
         self._plain = CSRFConfig(secret=secret)
         self._secure = CSRFConfig(secret=secret, cookie_secure=True)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["type"] != "http" or bearer_token(Headers.from_scope(scope)) is not None:
+        """Lets the request pass, or refuses it by 403."""
+        connection: ASGIConnection[Any, Any, Any, Any] = ASGIConnection(scope)
+        changes_state = scope.get("method") not in _SAFE
+        if bearer_token(connection.headers) is not None or (changes_state and scope.get("user") is None):
             await next_app(scope, receive, send)
-        elif scope["method"] not in _SAFE and scope.get("user") is None:
-            await next_app(scope, receive, send)
-        else:
-            config = self._secure if scope["scheme"] == "https" else self._plain
-            await CSRFMiddleware(next_app, config)(scope, receive, send)
+            return
+        config = self._secure if scope["scheme"] == "https" else self._plain
+        await CSRFMiddleware(next_app, config)(scope, receive, send)

@@ -1,22 +1,20 @@
 """What happens when a project's status changes: who is told, and in which words."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import asyncpg
 import msgspec
 
 from jasaweb_rt.database import projects, users
 from jasaweb_rt.database.notifications import NewNotification
-from jasaweb_rt.database.projects import Project
+from jasaweb_rt.database.projects import Project, ProjectStatus
 from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.transactions import Connect, in_transaction
 from jasaweb_rt.exceptions import NotFoundError
 from jasaweb_rt.messages import AdminAlert, Payload, ProjectUpdate
 
-__all__ = ["ProjectService", "ProjectStatus", "StatusChange", "change_status"]
-
-ProjectStatus = Literal["pending_payment", "in_progress", "review", "completed"]
+__all__ = ["Notifier", "ProjectService", "StatusChange", "change_status"]
 
 
 class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +35,7 @@ class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
 class Notifier(Protocol):
     """Stores notifications inside the caller's transaction."""
 
-    async def notify_many(self, notifications: Sequence[NewNotification], connection: asyncpg.Connection) -> object:
+    async def notify_many(self, items: Sequence[NewNotification], connection: asyncpg.Connection) -> object:
         """Inserts them all by one statement."""
 
 
@@ -93,6 +91,8 @@ class ProjectService:
             if change is None:
                 return project
             changed = await projects.set_status(connection, project_id, new_status)
+            if changed is None:
+                raise NotFoundError("There is no such project")
             admin_ids = await users.list_ids_by_role(connection, "admin")
             # Last before the commit: the counter rows that it locks stay locked until then.
             await self._notifier.notify_many(change.notifications(admin_ids), connection)

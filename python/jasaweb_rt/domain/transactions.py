@@ -25,8 +25,8 @@ async def in_transaction(connect: Connect, work: Callable[[asyncpg.Connection], 
     """What `work` returns, once its transaction is committed.
 
     Counter rows of many users are locked until the commit, so two transactions may collide (40P01, 40001): the one that
-    PostgreSQL ends is begun anew, a few times. `work` may therefore run more than once and must do nothing that a rollback
-    does not undo.
+    PostgreSQL ends is begun anew, a few times. `work` may therefore run more than once and must do nothing that a
+    rollback does not undo.
 
     Raises:
         ConflictError: it collided every time, or waited too long for a lock.

@@ -1,0 +1,119 @@
+"""The whole web application, as one Litestar object."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Request, Response, Router
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import NotFoundException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from jasaweb_rt.api.auth import AuthController
+from jasaweb_rt.api.errors import exception_handlers
+from jasaweb_rt.api.health import HealthController
+from jasaweb_rt.api.invoices import InvoicesController
+from jasaweb_rt.api.notifications import NotificationsController
+from jasaweb_rt.api.pages import PagesController, StaticController, WebFiles
+from jasaweb_rt.api.projects import ProjectsController
+from jasaweb_rt.api.websocket import WebSocketController
+from jasaweb_rt.auth.authentication import SessionAuthentication
+from jasaweb_rt.auth.csrf import CookieCSRF
+from jasaweb_rt.config import Settings
+from jasaweb_rt.database import users
+from jasaweb_rt.database.users import User
+from jasaweb_rt.services import Services, open_services
+
+__all__ = ["create_app"]
+
+_MAX_BODY_BYTES = 1_000_000
+
+
+def create_app(settings: Settings, *, services: Services | None = None) -> Litestar:
+    """Builds the application.
+
+    Args:
+        settings: what it is configured by; every key and limit is taken from here.
+        services: what was started already and is stopped by the caller; without it the application opens its own at
+            startup, against `settings.database_url`, and stops it at shutdown.
+    """
+    web_files = WebFiles()
+    return Litestar(
+        route_handlers=[
+            AuthController,
+            HealthController,
+            InvoicesController,
+            NotificationsController,
+            PagesController,
+            ProjectsController,
+            StaticController,
+            WebSocketController,
+        ],
+        middleware=[SessionAuthentication(settings, _find_user), CookieCSRF(settings.csrf_secret)],
+        dependencies={
+            "services": Provide(_services, sync_to_thread=False),
+            "web_files": Provide(lambda: web_files, sync_to_thread=False),
+        },
+        exception_handlers=exception_handlers,
+        lifespan=[] if services else [_own_services(settings)],
+        state=State({"services": services}),
+        openapi_config=_openapi(settings),
+        request_max_body_size=_MAX_BODY_BYTES,
+        logging_config=None,
+        debug=False,
+        pdb_on_exception=False,
+    )
+
+
+def _own_services(settings: Settings) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    return lifespan
+
+
+def _services(request: Request[Any, Any, Any]) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+async def _find_user(connection: ASGIConnection[Any, Any, Any, Any], user_id: str) -> User | None:
+    services: Services = connection.app.state.services
+    async with services.connection() as database:
+        return await users.find_by_id(database, user_id)
+
+
+def _openapi(settings: Settings) -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="JasaWeb real-time notifications",
+        version="0.1.0",
+        render_plugins=[JsonRenderPlugin()],
+        # No viewer: those that Litestar brings load scripts from a foreign host.
+        openapi_router=Router(
+            "/schema",
+            route_handlers=[],
+            include_in_schema=False,
+            opt={"exclude_from_auth": True, "exclude_from_csrf": True},
+            after_request=_not_found_in_our_shape,
+        ),
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+                "cookie": SecurityScheme(type="apiKey", name=settings.session_cookie, security_scheme_in="cookie"),
+            }
+        ),
+    )
+
+
+async def _not_found_in_our_shape(response: Response[Any]) -> Response[Any]:
+    # Litestar answers an unknown path below /schema by a page of its own.
+    if response.status_code == 404:
+        raise NotFoundException
+    return response

@@ -1,0 +1,36 @@
+"""The web application on a real database. No front door stands before it: its headers are written by the tests."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from jasaweb_rt.app import create_app
+from jasaweb_rt.config import Settings
+from jasaweb_rt.gateway import Gateway
+from jasaweb_rt.services import Services
+from tests.support.people import SECRET, insert_people
+
+Client = httpx.AsyncClient
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(jwt_secret=SECRET, token_secret="t" * 40, port=0, database_url=database_url)
+
+
+@pytest.fixture
+async def services(settings: Settings, pool: asyncpg.Pool) -> Services:
+    async with pool.acquire() as connection:
+        await insert_people(connection)
+    assert settings.database_url
+    return Services(settings, pool, Gateway(settings, settings.database_url))
+
+
+@pytest.fixture
+async def client(settings: Settings, services: Services) -> AsyncIterator[Client]:
+    app = create_app(settings, services=services)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]  # stricter scopes of its own
+    async with httpx.AsyncClient(transport=transport, base_url="http://rt.test") as client:
+        yield client

@@ -1,0 +1,198 @@
+"""Log-in, sessions, connection tokens, CSRF."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import jwt
+import pytest
+
+from tests.integration.http.conftest import Client
+from tests.support.people import PASSWORD, SECRET, bearer, session_token
+
+LOG_IN = {"email": "client@jasaweb.test", "password": PASSWORD}
+ORIGIN = {"Origin": "http://rt.test"}
+
+
+async def test_log_in_sets_the_session_cookie_and_answers_the_user(client: Client) -> None:
+    response = await client.post("/api/auth/login", json=LOG_IN, headers=ORIGIN)
+    assert response.status_code == 200
+    assert response.json() == {
+        "id": "client",
+        "email": "client@jasaweb.test",
+        "name": "Client",
+        "role": "client",
+    }
+    cookie = response.headers["set-cookie"].lower()
+    assert cookie.startswith("auth_token=")
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert "secure" not in cookie
+    assert response.headers["cache-control"] == "no-store"
+    claims = jwt.decode(response.cookies["auth_token"], SECRET, algorithms=["HS256"])
+    assert (claims["id"], claims["email"], claims["role"]) == ("client", "client@jasaweb.test", "client")
+    assert (await client.get("/api/auth/me")).json()["id"] == "client"
+
+
+async def test_the_cookie_is_secure_over_https(client: Client) -> None:
+    response = await client.post("https://rt.test/api/auth/login", json=LOG_IN, headers={"Origin": "https://rt.test"})
+    assert "secure" in response.headers["set-cookie"].lower()
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        {"email": "client@jasaweb.test", "password": "wrong"},
+        {"email": "nobody@jasaweb.test", "password": PASSWORD},
+        {"email": "client@jasaweb.test", "password": PASSWORD + "\0"},
+    ],
+)
+async def test_a_wrong_log_in_says_no_more_than_that(client: Client, who: dict[str, str]) -> None:
+    response = await client.post("/api/auth/login", json=who, headers=ORIGIN)
+    assert response.status_code == 401
+    assert response.json() == {"success": False, "error": "E-mail or password is wrong"}
+    assert "set-cookie" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({"Origin": "http://evil.test"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "https://rt.test"}, 403),
+        ({"Origin": "http://rt.test:8000"}, 403),
+        ({"Origin": "http://rt.test", "Content-Type": "text/plain"}, 415),
+    ],
+)
+async def test_a_foreign_page_cannot_sign_anybody_in(client: Client, headers: dict[str, str], status: int) -> None:
+    response = await client.post("/api/auth/login", json=LOG_IN, headers=headers)
+    assert response.status_code == status
+    assert response.json()["success"] is False
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "JSON"),
+        (b"[]", ""),
+        (b'{"email":"a"}', "password"),
+        (b'{"email":"a","password":5}', "password"),
+        (b'{"email":"a\\u0000","password":"b"}', "email"),
+        (b'{"email":"a","password":"b","more":1}', "more"),
+    ],
+)
+async def test_a_malformed_log_in_names_the_fault(client: Client, body: bytes, words: str) -> None:
+    response = await client.post(
+        "/api/auth/login", content=body, headers={**ORIGIN, "Content-Type": "application/json"}
+    )
+    assert response.status_code == 400
+    assert list(response.json()) == ["success", "error"]
+    assert words in response.json()["error"]
+
+
+async def test_a_session_gets_a_connection_token(client: Client, settings: object) -> None:
+    session = session_token("client", lifetime=900)
+    response = await client.post("/api/websocket/token", headers={"Cookie": f"auth_token={session}"})
+    assert response.status_code == 200
+    body = response.json()
+    assert list(body) == ["token", "expiresAt", "connectionUrl"]
+    assert body["connectionUrl"] == "ws://rt.test/ws"
+    claims = jwt.decode(body["token"], "t" * 40, algorithms=["HS256"], audience="websocket")
+    assert (claims["sub"], claims["role"], claims["name"]) == ("client", "client", "Client")
+    assert claims["session_exp"] == jwt.decode(session, SECRET, algorithms=["HS256"])["exp"]
+    assert claims["exp"] - claims["iat"] == 300
+    assert claims["jti"]
+    expires = datetime.fromisoformat(body["expiresAt"])
+    assert abs(expires - datetime.now(UTC) - timedelta(minutes=5)) < timedelta(seconds=5)
+
+
+async def test_a_connection_token_never_outlives_its_session(client: Client) -> None:
+    session = session_token("client", lifetime=30)
+    response = await client.post("/api/websocket/token", headers={"Authorization": f"Bearer {session}"})
+    claims = jwt.decode(response.json()["token"], "t" * 40, algorithms=["HS256"], audience="websocket")
+    assert claims["exp"] == claims["session_exp"] <= time.time() + 30
+
+
+@pytest.mark.parametrize(
+    ("headers", "url"),
+    [
+        ({"Host": "rt.example:9000"}, "ws://rt.example:9000/ws"),
+        ({"Host": "inside", "X-Forwarded-Host": "rt.example"}, "ws://rt.example/ws"),
+        ({"Host": "[::1]:8000"}, "ws://[::1]:8000/ws"),
+    ],
+)
+async def test_the_connection_url_is_what_the_client_sees(client: Client, headers: dict[str, str], url: str) -> None:
+    response = await client.post("/api/websocket/token", headers={**bearer("client"), **headers})
+    assert response.json()["connectionUrl"] == url
+
+
+async def test_a_host_that_is_none_is_refused(client: Client) -> None:
+    response = await client.post("/api/websocket/token", headers={**bearer("client"), "Host": "a b; c"})
+    assert (response.status_code, response.json()["success"]) == (400, False)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer nonsense"},
+        {"Authorization": f"Bearer {session_token('client', secret='x' * 40)}"},
+        {"Authorization": f"Bearer {session_token('client', lifetime=-1)}"},
+        {"Authorization": f"Bearer {session_token('nobody')}"},
+        {"Cookie": "auth_token=nonsense"},
+        {"Cookie": f"other={session_token('client')}"},
+        {"Authorization": "Bearer nonsense", "Cookie": f"auth_token={session_token('client')}"},
+    ],
+)
+async def test_without_a_session_there_is_no_token(client: Client, headers: dict[str, str]) -> None:
+    response = await client.post("/api/websocket/token", headers=headers)
+    assert response.status_code == 401
+    assert response.json() == {"success": False, "error": "Authentication required"}
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_connection_token_is_no_session(client: Client) -> None:
+    now = int(time.time())
+    claims = {"id": "client", "sub": "client", "aud": "websocket", "exp": now + 60}
+    token = jwt.encode(claims, SECRET, algorithm="HS256")
+    assert (await client.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})).status_code == 401
+
+
+async def test_role_and_existence_are_read_from_the_table(client: Client, connection: asyncpg.Connection) -> None:
+    claims_admin = {"Authorization": f"Bearer {session_token('client', role='admin')}"}
+    assert (await client.get("/api/auth/me", headers=claims_admin)).json()["role"] == "client"
+    response = await client.patch("/api/projects/p-client", json={"status": "review"}, headers=claims_admin)
+    assert response.status_code == 403
+    await connection.execute("delete from public.users where id = 'client'")
+    assert (await client.get("/api/auth/me", headers=claims_admin)).status_code == 401
+
+
+async def test_a_change_by_cookie_needs_the_csrf_header(client: Client) -> None:
+    client.cookies.set("auth_token", session_token("client"))
+    refused = await client.post("/api/notifications/read", json={"upTo": 1})
+    assert (refused.status_code, refused.json()["success"]) == (403, False)
+    assert "CSRF" in refused.json()["error"]
+    await client.get("/api/projects")
+    token = client.cookies["csrftoken"]
+    for header, status in [(token, 200), (token[:-1] + ("0" if token[-1] != "0" else "1"), 403)]:
+        response = await client.post("/api/notifications/read", json={"upTo": 1}, headers={"x-csrftoken": header})
+        assert response.status_code == status
+
+
+async def test_a_change_by_bearer_needs_none_and_the_cookie_is_not_looked_at(client: Client) -> None:
+    client.cookies.set("auth_token", session_token("other"))
+    response = await client.post("/api/notifications/read", json={"upTo": 1}, headers=bearer("client"))
+    assert response.status_code == 200
+    assert (await client.get("/api/auth/me", headers=bearer("client"))).json()["id"] == "client"
+
+
+async def test_log_out_clears_the_cookie(client: Client) -> None:
+    client.cookies.set("auth_token", session_token("client"))
+    assert (await client.post("/api/auth/logout")).status_code == 403
+    await client.get("/api/auth/me")
+    response = await client.post("/api/auth/logout", headers={"x-csrftoken": client.cookies["csrftoken"]})
+    assert (response.status_code, response.content) == (204, b"")
+    assert 'auth_token="";' in response.headers["set-cookie"]
+    assert "Max-Age=0" in response.headers["set-cookie"]

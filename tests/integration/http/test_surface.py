@@ -1,0 +1,137 @@
+"""Pages, files, probes, the schema, and the shape of errors."""
+
+import re
+
+import asyncpg
+import pytest
+
+from jasaweb_rt.services import Services
+from tests.integration.http.conftest import Client
+from tests.support.people import bearer, session_token
+
+
+async def test_without_an_upgrade_the_socket_says_so(client: Client) -> None:
+    response = await client.get("/ws")
+    assert response.status_code == 426
+    assert response.json() == {"success": False, "error": "Upgrade required"}
+    assert response.headers["upgrade"] == "websocket"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        ("GET", "/none", 404, "Not found"),
+        ("GET", "/api/none", 404, "Not found"),
+        ("GET", "/schema/none", 404, "Not found"),
+        ("DELETE", "/api/projects", 405, "This method is not allowed here"),
+        ("GET", "/api/auth/login", 405, "This method is not allowed here"),
+    ],
+)
+async def test_errors_have_one_shape(client: Client, method: str, path: str, status: int, error: str) -> None:
+    response = await client.request(method, path)
+    assert response.status_code == status
+    assert response.json() == {"success": False, "error": error}
+    assert response.headers["content-type"].startswith("application/json")
+
+
+async def test_an_unexpected_error_leaks_nothing(
+    client: Client, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await connection.execute("alter table public.invoices rename column amount to gone")
+    response = await client.get("/api/invoices", headers=bearer("client"))
+    assert response.status_code == 500
+    assert response.json() == {"success": False, "error": "Internal server error"}
+    assert "a request failed: UndefinedColumnError" in caplog.text
+
+
+async def test_a_body_that_is_too_large_is_refused(client: Client) -> None:
+    response = await client.post("/api/notifications/read", json={"ids": ["x" * 1_100_000]}, headers=bearer("client"))
+    assert (response.status_code, response.json()["success"]) == (413, False)
+
+
+async def test_the_pages_lead_to_each_other(client: Client) -> None:
+    assert (await client.get("/", follow_redirects=False)).headers["location"] == "/client/dashboard"
+    response = await client.get("/client/dashboard", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (302, "/login?next=%2Fclient%2Fdashboard")
+    client.cookies.set("auth_token", session_token("client"))
+    response = await client.get("/login", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (302, "/client/dashboard")
+    assert (await client.get("/client/dashboard")).status_code == 200
+
+
+async def test_a_page_is_fenced_in(client: Client) -> None:
+    response = await client.get("/login")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "connect-src 'self' ws://rt.test/;" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "same-origin"
+    assert response.headers["cache-control"] == "no-store"
+    assert 'data-demo="false"' in response.text
+
+
+async def test_the_demo_offers_its_accounts(client: Client, services: Services) -> None:
+    services.demo = True
+    assert 'data-demo="true"' in (await client.get("/login")).text
+
+
+async def test_every_file_that_a_page_names_is_served(client: Client) -> None:
+    page = (await client.get("/login")).text
+    paths = re.findall(r'(?:src|href)="(/static/[^"#]+)', page)
+    assert paths
+    for path in paths:
+        assert (await client.get(path)).status_code == 200
+
+
+async def test_a_file_is_revalidated(client: Client) -> None:
+    response = await client.get("/static/realtime.js")
+    assert response.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert response.headers["cache-control"] == "no-cache"
+    assert "set-cookie" not in response.headers
+    etag = response.headers["etag"]
+    for sent in (etag, f'"x", W/{etag}', "*"):
+        again = await client.get("/static/realtime.js", headers={"If-None-Match": sent})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert (await client.get("/static/realtime.js", headers={"If-None-Match": '"x"'})).status_code == 200
+    head = await client.head("/static/realtime.js")
+    assert head.status_code in {200, 405}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/",
+        "/static/none.js",
+        "/static/../app.py",
+        "/static/%2e%2e/templates/login.html",
+        "/static/..%2ftemplates%2flogin.html",
+        "/static//etc/passwd",
+        "/static/%2fetc%2fpasswd",
+        "/static/realtime.js%00",
+    ],
+)
+async def test_no_path_leads_out_of_the_folder(client: Client, path: str) -> None:
+    assert (await client.get(path)).status_code == 404
+
+
+async def test_the_probes(client: Client, services: Services) -> None:
+    assert (await client.get("/healthz")).json() == {"success": True}
+    response = await client.get("/readyz", headers={"X-Forwarded-Untrusted": "1"})
+    assert response.status_code == 503  # no gateway runs behind this application
+    assert response.json() == {"success": False, "error": "Not ready"}
+
+
+async def test_the_schema_declares_the_errors(client: Client) -> None:
+    for path in ("/schema", "/schema/openapi.json"):
+        response = await client.get(path)
+        assert response.status_code == 200
+        assert "set-cookie" not in response.headers
+    schema = response.json()
+    assert {"401", "403", "429"} <= set(schema["paths"]["/api/auth/login"]["post"]["responses"])
+    assert {"400", "401", "403", "404"} <= set(schema["paths"]["/api/projects/{project_id}"]["patch"]["responses"])
+    error = schema["paths"]["/api/projects/{project_id}"]["patch"]["responses"]["400"]["content"]
+    assert error["application/json"]["schema"]["$ref"].endswith("ErrorBody")
+    assert "http://" not in (await client.get("/schema")).text.replace("http://rt.test", "")
