@@ -1,7 +1,25 @@
 """The Rust core: sockets, sessions, fan-out. Everything here may be called from any thread."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final
+
+from jasaweb_rt.messages import Envelope, Payload
+
+_Frame: TypeAlias = str | bytes | Payload | Envelope
+__all__ = [
+    "ClientFrame",
+    "Connected",
+    "ConnectionInfo",
+    "Disconnected",
+    "FanoutServer",
+    "LogRecord",
+    "OverloadedError",
+    "RealtimeError",
+    "ServerStoppedError",
+    "Stats",
+    "SyncRequest",
+    "verify_token",
+]
 
 class RealtimeError(Exception):
     """Base of every error that is the core's own."""
@@ -120,8 +138,8 @@ class FanoutServer:
         host: str = "127.0.0.1",
         port: int = 0,
         token_secret_previous: str | bytes | None = None,
-        allowed_origins: Sequence[str] = (),
-        trusted_proxies: Sequence[str] = (),
+        allowed_origins: Sequence[str] = ...,
+        trusted_proxies: Sequence[str] = ...,
         require_tls: bool | None = None,
         max_connections: int = 0,
         max_connections_per_user: int = 10,
@@ -143,7 +161,10 @@ class FanoutServer:
         """Listens and returns. OSError: the port cannot be had."""
 
     def stop(self, drain_seconds: float = 10.0) -> None:
-        """Closes every connection with 1001 and a retry time, and returns when all have gone, at the latest after `drain_seconds`."""
+        """Closes every connection with 1001 and a retry time, and returns when all have gone.
+
+        It takes `drain_seconds` and a second more at most; connections that are still there then are cut.
+        """
 
     @property
     def address(self) -> tuple[str, int]:
@@ -153,26 +174,26 @@ class FanoutServer:
     def node_id(self) -> str:
         """First part of every connection id of this server; new with each `FanoutServer`."""
 
-    def broadcast_to_user(self, user_id: str, frame: Any) -> int:
+    def broadcast_to_user(self, user_id: str, frame: _Frame) -> int:
         """Returns how many connections it was queued to."""
 
-    def broadcast_to_users(self, user_ids: Sequence[str], frame: Any) -> int: ...
-    def broadcast_to_admins(self, frame: Any) -> int: ...
-    def broadcast_to_clients(self, frame: Any) -> int: ...
-    def broadcast_to_all(self, frame: Any) -> int: ...
-    def broadcast_many(self, items: Sequence[tuple[str, Any]]) -> int: ...
-    def send(self, connection_id: str, frame: Any) -> int:
+    def broadcast_to_users(self, user_ids: Sequence[str], frame: _Frame) -> int: ...
+    def broadcast_to_admins(self, frame: _Frame) -> int: ...
+    def broadcast_to_clients(self, frame: _Frame) -> int: ...
+    def broadcast_to_all(self, frame: _Frame) -> int: ...
+    def broadcast_many(self, items: Sequence[tuple[str, _Frame]]) -> int: ...
+    def send(self, connection_id: str, frame: _Frame) -> int:
         """To one connection: 1, or 0 where it is not open."""
 
     def disconnect(self, connection_id: str, code: int = 4500) -> bool:
-        """Closes a connection with a code of the contract (1000, 1008, 1011, 1013, 4001, 4500); false where it is not open."""
+        """Closes a connection, by 1000, 1008, 1011, 1013, 4001 or 4500; false where it is not open."""
 
     def stats(self) -> Stats: ...
     def connections(self) -> list[ConnectionInfo]:
         """Every open connection, in no particular order."""
 
     def on_message(self, callback: Callable[[list[tuple[str, str, str, bytes]]], object]) -> None:
-        """Calls `callback` with batches of `(connection_id, user_id, role, frame)`, on a thread of its own, until `stop`."""
+        """Calls `callback` with batches of `(connection_id, user_id, role, frame)`, on its own thread, until `stop`."""
 
     def fileno(self) -> int:
         """File descriptor that is readable while events wait."""
@@ -180,10 +201,10 @@ class FanoutServer:
     def drain_events(self, limit: int = 4096) -> list[_Event]:
         """Takes the events that wait, oldest first."""
 
-    def publish(self, items: Sequence[tuple[str, int, int, Any]]) -> int:
-        """Durable frames, each `(user_id, seq, rev, frame)`: every session gets its user's in `seq` order, each once."""
+    def publish(self, items: Sequence[tuple[str, int, int, _Frame]]) -> int:
+        """Durable frames, each `(user_id, seq, rev, frame)`: a session gets its user's in `seq` order, each once."""
 
-    def publish_read(self, items: Sequence[tuple[str, int, Any]]) -> int:
+    def publish_read(self, items: Sequence[tuple[str, int, _Frame]]) -> int:
         """`read` frames, each `(user_id, rev, frame)`; one with a `rev` older than the session's is dropped."""
 
     def announce_heads(self, items: Sequence[tuple[str, int]]) -> None:
@@ -198,16 +219,17 @@ class FanoutServer:
         through: int,
         rev: int,
         restart: bool = False,
-        preface: Any = None,
-        frames: Sequence[tuple[int, Any]] = (),
+        preface: _Frame | None = None,
+        frames: Sequence[tuple[int, _Frame]] = ...,
     ) -> bool:
-        """Answers a `SyncRequest` with what lies up to `through`, final also for numbers that are missing from `frames`.
+        """Answers a `SyncRequest` with what lies up to `through`: final, also for numbers that `frames` lacks.
 
-        `restart`: the session goes on behind `through`, wherever it took itself to be. `preface` (a `sync` or `resync` frame) goes out first. While `through` is below `head`, the session asks again
-        once its queue has drained. Returns false where the connection is gone.
+        `restart`: the session goes on behind `through`, wherever it took itself to be. `preface` (a `sync` or `resync`
+        frame) goes out first. While `through` is below `head`, the session asks again once its queue has drained.
+        Returns false where the connection is gone.
         """
 
-    def refuse(self, connection_id: str, frame: Any) -> bool:
+    def refuse(self, connection_id: str, frame: _Frame) -> bool:
         """Sends an `error` frame for a client frame that was refused. The twentieth in a minute closes with 1008."""
 
     def extend_session(self, connection_id: str, expires_at: int | None) -> bool:
@@ -216,5 +238,7 @@ class FanoutServer:
     def set_draining(self, draining: bool) -> None:
         """While true, new connections are refused with 503; open ones stay."""
 
-def verify_token(token: str, secret: str | bytes, *, previous: str | bytes | None = None, now: float) -> tuple[str, str, str, int | None]:
-    """Checks a connection token at Unix time `now`: `(user_id, role, name, session_exp)`. ValueError names what is wrong."""
+def verify_token(
+    token: str, secret: str | bytes, *, previous: str | bytes | None = None, now: float
+) -> tuple[str, str, str, int | None]:
+    """Checks a token at Unix time `now`: `(user_id, role, name, session_exp)`. ValueError: it does not hold."""

@@ -13,10 +13,14 @@ import asyncpg
 from jasaweb_rt._core import FanoutServer
 from jasaweb_rt.database import notifications, users
 from jasaweb_rt.database.notifications import NewNotification, NotificationType
+from jasaweb_rt.messages import Envelope, Payload
 
-__all__ = ["NewNotification", "NotificationType", "Realtime", "Role"]
+__all__ = ["Frame", "NewNotification", "NotificationType", "Realtime", "Role"]
 
 Role = Literal["admin", "client"]
+
+Frame = str | bytes | Payload | Envelope
+"""JSON text, or a message that `jasaweb_rt.messages.encode` makes it of."""
 
 
 class Realtime:
@@ -58,13 +62,13 @@ class Realtime:
         connection: asyncpg.Connection,
     ) -> list[str]:
         """Stores the same notification for every user who has `role` now, and returns the ids."""
-        user_ids = await users.list_ids_by_role(connection, role)
+        user_ids = await users.ids_with_role(connection, role)
         items = [
             NewNotification(user_id=user_id, type=type, title=title, message=message, data=data) for user_id in user_ids
         ]
         return await self.notify_many(items, connection)
 
-    def broadcast_to_user(self, user_id: str, frame: Any) -> int:  # noqa: ANN401  # str, bytes or a message struct
+    def broadcast_to_user(self, user_id: str, frame: Frame) -> int:
         """Sends to every connection of a user and returns how many there are.
 
         Raises:
@@ -74,22 +78,22 @@ class Realtime:
         """
         return self._server.broadcast_to_user(user_id, frame)
 
-    def broadcast_to_users(self, user_ids: Sequence[str], frame: Any) -> int:  # noqa: ANN401
+    def broadcast_to_users(self, user_ids: Sequence[str], frame: Frame) -> int:
         """Sends one frame to every connection of several users. Errors as `broadcast_to_user`."""
         return self._server.broadcast_to_users(user_ids, frame)
 
-    def broadcast_many(self, items: Sequence[tuple[str, Any]]) -> int:
+    def broadcast_many(self, items: Sequence[tuple[str, Frame]]) -> int:
         """Sends to many users, each `(user_id, frame)` a frame of its own. Errors as `broadcast_to_user`."""
         return self._server.broadcast_many(items)
 
-    def broadcast_to_admins(self, frame: Any) -> int:  # noqa: ANN401
+    def broadcast_to_admins(self, frame: Frame) -> int:
         """Sends to every connection of an administrator. Errors as `broadcast_to_user`."""
         return self._server.broadcast_to_admins(frame)
 
-    def broadcast_to_clients(self, frame: Any) -> int:  # noqa: ANN401
+    def broadcast_to_clients(self, frame: Frame) -> int:
         """Sends to every connection of a client. Errors as `broadcast_to_user`."""
         return self._server.broadcast_to_clients(frame)
 
-    def broadcast_to_all(self, frame: Any) -> int:  # noqa: ANN401
+    def broadcast_to_all(self, frame: Frame) -> int:
         """Sends to every connection. Errors as `broadcast_to_user`."""
         return self._server.broadcast_to_all(frame)

@@ -13,7 +13,7 @@ pub(crate) type ReplyBody = Either<Full<Bytes>, Incoming>;
 
 /// `{"success": false, "error": sentence}` under `status`.
 pub(crate) fn error(status: StatusCode, sentence: &str) -> Response<ReplyBody> {
-    let body = serde_json::json!({ "success": false, "error": sentence }).to_string();
+    let body = format!(r#"{{"success":false,"error":{}}}"#, serde_json::Value::from(sentence));
     let mut response = Response::new(Either::Left(Full::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

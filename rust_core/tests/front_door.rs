@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use jasaweb_rt_core::{
     config::{Config, Origins},
     front_door::{Refusals, Resume},
@@ -17,7 +18,8 @@ use jasaweb_rt_core::{
 };
 use serde_json::json;
 use support::{Door, config, http, token, within};
-use tokio::io::AsyncWriteExt as _;
+use tokio::{io::AsyncWriteExt as _, task::JoinSet};
+use tokio_tungstenite::tungstenite::Message;
 
 /// Close with 1008 and the reason of the contract, as a server sends it: unmasked.
 const INVALID_AUTHENTICATION: &[u8] = b"\x88\x18\x03\xf0Invalid authentication";
@@ -152,7 +154,45 @@ async fn a_refused_client_holds_its_place_until_it_has_gone() {
     assert_eq!(door.connect().await.refused("/ws", &[]).await.head.status, 503);
     refused.send(CLIENT_CLOSE).await;
     refused.until_end().await;
-    admitted_in_the_end(&mut door).await;
+    admitted_in_the_end(&mut door, 1).await;
+}
+
+#[tokio::test]
+async fn a_websocket_library_sees_the_code_and_the_reason() {
+    let door = Door::open(config());
+    let url = format!("ws://{}/ws?token=bad", door.address);
+    let (mut socket, _) = within(tokio_tungstenite::connect_async(url)).await.unwrap();
+    let message = within(socket.next()).await.unwrap().unwrap();
+    let Message::Close(Some(frame)) = message else { panic!("{message:?}") };
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "Invalid authentication"));
+    assert!(within(socket.next()).await.is_none(), "closed in the orderly way");
+    door.stop().await;
+}
+
+/// Many at once on several threads: everybody gets in, and every place is given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_connections_is_let_in_and_gone_again() {
+    let mut door =
+        Door::open(Config { max_connections_per_ip: 0, connect_rate_per_ip: 0, max_connections: 400, ..config() });
+    let (address, valid) = (door.address, with_token(&token::valid("user-1")));
+    for _ in 0..2 {
+        let mut clients = JoinSet::new();
+        for number in 0..400 {
+            let target = if number % 4 == 0 { "/ws?token=bad".to_owned() } else { valid.clone() };
+            clients.spawn(async move {
+                let mut client = http::Client::connect(address).await;
+                assert_eq!(client.upgrade(&target, &[]).await.status, 101);
+                client
+            });
+        }
+        let clients = within(clients.join_all()).await;
+        for _ in 0..300 {
+            door.next_admitted().await;
+        }
+        drop(clients);
+        admitted_in_the_end(&mut door, 400).await;
+    }
+    door.stop().await;
 }
 
 /// With paused time, each wait that nothing else ends is over at once.
@@ -411,7 +451,7 @@ async fn a_hand_over_that_panics_ends_only_its_own_connection() {
     let mut unlucky = door.connect().await;
     assert_eq!(unlucky.upgrade(&with_token(&token::valid("user-2")), &[]).await.status, 101);
     unlucky.until_end().await;
-    admitted_in_the_end(&mut door).await;
+    admitted_in_the_end(&mut door, 1).await;
 }
 
 #[tokio::test]
@@ -455,14 +495,15 @@ async fn after_a_stop_nobody_gets_in_by_a_request_that_was_under_way() {
     within(door.serving).await.unwrap().unwrap();
 }
 
-/// Tries until a slot that is being given back is there.
-async fn admitted_in_the_end(door: &mut Door) {
+/// Tries until `places` places that are being given back are all there.
+async fn admitted_in_the_end(door: &mut Door, places: usize) {
     let target = with_token(&token::valid("user-1"));
-    within(async {
-        while door.connect().await.upgrade(&target, &[]).await.status != 101 {
-            tokio::task::yield_now().await;
+    let mut held = Vec::new();
+    while held.len() < places {
+        let mut client = door.connect().await;
+        if client.upgrade(&target, &[]).await.status == 101 {
+            held.push((client, door.next_admitted().await));
         }
-    })
-    .await;
-    door.next_admitted().await;
+    }
+    assert_eq!(door.connect().await.refused(&target, &[]).await.head.status, 503, "and no more than those");
 }

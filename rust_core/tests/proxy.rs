@@ -501,7 +501,10 @@ async fn a_long_upload_is_not_a_silent_app() {
     client.send(http::request("POST", "/", &[("Content-Length", "4")])).await;
     for _ in 0..4 {
         client.send("x").await;
-        arrivals.recv().await.unwrap();
+        tokio::select! {
+            head = client.head() => panic!("answered before the upload was over: {head:?}"),
+            arrived = arrivals.recv() => arrived.unwrap(),
+        }
         tokio::time::advance(Duration::from_secs(40)).await;
     }
     assert_eq!(client.response().await.text(), "done");

@@ -13,7 +13,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright
 
+from tests.browser.application import Application, application
 from tests.browser.scripted_server import ScriptedServer, scripted_server
+from tests.support.tcp_relay import TcpRelay, tcp_relay
 
 CHROMIUM_FLAGS = [
     "--disable-gpu",
@@ -105,3 +107,17 @@ async def scripted() -> AsyncIterator[ScriptedServer]:
     """A server that does what the test says."""
     async with scripted_server() as server:
         yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Application]:
+    """The program, started once for all tests; each of them makes its own people."""
+    async with application(tmp_path_factory.mktemp("application")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def relay(app: Application) -> AsyncIterator[TcpRelay]:
+    """A way to the program that can be cut."""
+    async with tcp_relay("127.0.0.1", app.port) as running:
+        yield running

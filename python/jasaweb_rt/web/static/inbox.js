@@ -125,12 +125,11 @@ function createItem(markRead) {
         element("h3"),
         element("p", { class: "notification-message" }),
       ),
-      element("button", {
-        type: "button",
-        class: "mark",
-        title: text.markRead,
-        click: () => markRead({ ids: [item.id] }),
-      }),
+      element(
+        "button",
+        { type: "button", class: "mark", title: text.markRead, click: () => markRead({ ids: [item.id] }) },
+        icon("check"),
+      ),
     );
 }
 
@@ -167,6 +166,9 @@ export function showInbox(markRead) {
     const badge = byId("unread");
     badge.hidden = !unread;
     setText(badge, text.unread(unread ?? 0));
+    byId("inbox-link").setAttribute("aria-label", text.goToInbox(unread ?? 0));
+    byId("inbox-link-count").hidden = !unread;
+    setText(byId("inbox-link-count"), String(unread ?? 0));
     document.title = unread ? `(${unread}) ${text.title}` : text.title;
     if (inbox !== shown) reconcile(byId("inbox"), inbox, ({ id }) => id, create, updateItem);
     shown = inbox;

@@ -1,7 +1,7 @@
 /**
  * The page's one state: replaced, never changed in place, and told to whoever listens.
  *
- * @typedef {{id: string, email: string, name: string, role: "admin" | "client", demo: boolean}} User
+ * @typedef {{id: string, email: string, name: string, role: "admin" | "client"}} User
  * @typedef {object} Project
  * @property {string} id
  * @property {string} name

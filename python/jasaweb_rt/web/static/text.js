@@ -1,7 +1,8 @@
 /** Every word that the pages show, and how times and statuses are said. The only module with language in it. */
 
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-const ABSOLUTE = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+const DAY = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
+const MOMENT = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 /**
  * Seconds of a unit, and how many of it are said before the next one is.
  * @type {[Intl.RelativeTimeFormatUnit, number, number][]}
@@ -25,7 +26,7 @@ export const text = {
   unreachable: "The server cannot be reached. Try again in a moment.",
   failed: "That did not work. Try again in a moment.",
   demoTitle: "Demo accounts",
-  demoLead: "Pick one to fill in the form. Open a second window for another.",
+  demoLead: "Pick one to fill in the form. For a second one at the same time, use a private window.",
   demoRoles: { admin: "Agency", client: "Client", other: "Another client" },
 
   title: "Dashboard · JasaWeb",
@@ -62,10 +63,10 @@ export const text = {
   },
 
   inbox: "Inbox",
+  goToInbox: (/** @type {number} */ count) => (count ? `Inbox, ${count} unread` : "Inbox"),
   noNotifications: "Nothing here yet. News about your projects arrives by itself.",
   inboxFailed: "Your inbox could not be loaded.",
   unread: (/** @type {number} */ count) => `${count} unread`,
-  isUnread: "Unread",
   markRead: "Mark as read",
   markReadOf: (/** @type {string} */ title) => `Mark “${title}” as read`,
   markAllRead: "Mark all as read",
@@ -95,12 +96,12 @@ export function ago(timestamp) {
   const seconds = (Date.now() - Date.parse(timestamp)) / 1000;
   if (seconds < 60) return "just now";
   const unit = UNITS.find(([, size, count]) => seconds < size * count);
-  return unit ? RELATIVE.format(-Math.floor(seconds / unit[1]), unit[0]) : moment(timestamp);
+  return unit ? RELATIVE.format(-Math.floor(seconds / unit[1]), unit[0]) : DAY.format(new Date(timestamp));
 }
 
 /** @param {string} timestamp RFC 3339 */
 export function moment(timestamp) {
-  return ABSOLUTE.format(new Date(timestamp));
+  return MOMENT.format(new Date(timestamp));
 }
 
 /** Fills the elements that name their words: `data-text` for content, `data-label` for what only a screen reader says. */

@@ -1,0 +1,155 @@
+"""The whole program as users start it, with its embedded PostgreSQL, and the people who use it in a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import bcrypt
+import httpx
+
+PASSWORD = "test-password"
+START_DEADLINE = 60.0
+"""Seconds for the first start, which makes a database cluster."""
+STOP_DEADLINE = 20.0
+_URL = re.compile(r"https?://127\.0\.0\.1:(\d+)")
+
+
+class Person:
+    """Somebody with an account."""
+
+    def __init__(self, user_id: str, email: str, name: str) -> None:
+        self.id = user_id
+        self.email = email
+        self.name = name
+
+
+class Application:
+    """A running server, and its database as a foreign program sees it."""
+
+    def __init__(self, port: int, pool: asyncpg.Pool) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._pool = pool
+
+    async def new_person(self, role: str = "client", *, name: str = "Dewi Lestari") -> Person:
+        """Makes an account that no other test uses."""
+        user_id = str(uuid.uuid4())
+        person = Person(user_id, f"{user_id}@example.test", name)
+        password = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+        await self._pool.execute(
+            'INSERT INTO users (id, email, password, name, role) VALUES ($1, $2, $3, $4, $5::text::"Role")',
+            user_id,
+            person.email,
+            password,
+            name,
+            role,
+        )
+        return person
+
+    async def new_project(self, owner: Person, name: str, *, kind: str = "sekolah", status: str = "in_progress") -> str:
+        """Makes a project; its id."""
+        project_id = str(uuid.uuid4())
+        await self._pool.execute(
+            "INSERT INTO projects (id, user_id, name, type, status, updated_at)"
+            ' VALUES ($1, $2, $3, $4::text::"ProjectType", $5::text::"ProjectStatus", now())',
+            project_id,
+            owner.id,
+            name,
+            kind,
+            status,
+        )
+        return project_id
+
+    async def insert(self, owner: Person, title: str, *, kind: str = "project_update", message: str = "") -> str:
+        """What any foreign program may do: one plain INSERT of a notification; its id."""
+        notification_id = str(uuid.uuid4())
+        await self._pool.execute(
+            "INSERT INTO real_time_notifications (id, user_id, type, title, message)"
+            ' VALUES ($1, $2, $3::text::"NotificationType", $4, $5)',
+            notification_id,
+            owner.id,
+            kind,
+            title,
+            message,
+        )
+        return notification_id
+
+    async def execute(self, statement: str, *arguments: Any) -> None:
+        """Any other statement."""
+        await self._pool.execute(statement, *arguments)
+
+    async def set_status(self, admin: Person, project_id: str, status: str) -> None:
+        """Changes a project's status through the HTTP interface, as a program of the agency's would."""
+        async with httpx.AsyncClient(base_url=self.url, headers={"origin": self.url}) as client:
+            answer = await client.post("/api/auth/login", json={"email": admin.email, "password": PASSWORD})
+            answer.raise_for_status()
+            session = answer.cookies["auth_token"]
+            client.cookies.clear()
+            headers = {"authorization": f"Bearer {session}"}
+            answer = await client.patch(f"/api/projects/{project_id}", json={"status": status}, headers=headers)
+            answer.raise_for_status()
+
+
+@contextlib.asynccontextmanager
+async def application(folder: Path) -> AsyncIterator[Application]:
+    """Starts `jasaweb-rt serve --demo` in an empty folder, and stops it as Ctrl-C does."""
+    command = str(Path(sys.executable).parent / "jasaweb-rt")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("JASAWEB_RT_")}
+    environment = {**inherited, "JASAWEB_RT_PORT": "0"}
+    environment.pop("DATABASE_URL", None)
+    process = await asyncio.create_subprocess_exec(
+        command,
+        "serve",
+        "--demo",
+        cwd=folder,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output: list[str] = []
+    reading = asyncio.Event()
+    port = 0
+
+    async def read() -> None:
+        nonlocal port
+        assert process.stdout is not None
+        async for line in process.stdout:
+            output.append(line.decode())
+            if not port and (found := _URL.search(output[-1])):
+                port = int(found[1])
+                reading.set()
+        reading.set()
+
+    reader = asyncio.create_task(read())
+    try:
+        await asyncio.wait_for(reading.wait(), START_DEADLINE)
+        assert port, f"the server did not start:\n{''.join(output)}"
+        finding = await asyncio.create_subprocess_exec(
+            command, "database-url", cwd=folder, env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        database_url = (await asyncio.wait_for(finding.communicate(), START_DEADLINE))[0].decode().strip()
+        async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
+            yield Application(port, pool)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            await asyncio.wait_for(process.wait(), STOP_DEADLINE)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise
+        finally:
+            await reader
+    assert process.returncode == 0, "".join(output)

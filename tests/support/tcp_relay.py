@@ -1,0 +1,78 @@
+"""A TCP relay that a test puts before a server, to cut the way to it or let it fall silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+
+class TcpRelay:
+    """Forwards bytes both ways between a port of its own on loopback and a target."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.port = 0
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._open = asyncio.Event()
+        self._open.set()
+
+    async def start(self) -> None:
+        """Listens; after `cut`, on the same port again."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Resets every connection and refuses new ones, until `start`."""
+        if self._server is not None:
+            self._server.close()
+            for writer in self._writers:
+                writer.transport.abort()
+            await self._server.wait_closed()
+            self._server = None
+
+    def freeze(self) -> None:
+        """From now on bytes are taken but go nowhere, and no connection ends: what a dead path looks like."""
+        self._open.clear()
+
+    def thaw(self) -> None:
+        """Lets go what `freeze` kept."""
+        self._open.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        far: asyncio.StreamWriter | None = None
+        try:
+            far_reader, far = await asyncio.open_connection(*self._target)
+            self._writers.add(far)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, far))
+                group.create_task(self._pump(far_reader, writer))
+        except* OSError:
+            pass
+        finally:
+            for end in (writer, far):
+                if end is not None:
+                    self._writers.discard(end)
+                    end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._open.wait()
+            writer.write(data)
+            await writer.drain()
+        with contextlib.suppress(OSError):
+            writer.write_eof()
+
+
+@contextlib.asynccontextmanager
+async def tcp_relay(host: str, port: int) -> AsyncIterator[TcpRelay]:
+    """Runs one as long as the block."""
+    relay = TcpRelay(host, port)
+    await relay.start()
+    try:
+        yield relay
+    finally:
+        relay.thaw()
+        await relay.cut()
