@@ -1,7 +1,7 @@
 """The life of a whole server: database, web application, front door; and its end.
 
-Started in that order, so that whoever gets through the front door finds everything behind it. Stopped the other way round:
-sockets are told to come back later while requests finish, then the application ends, then what it stands on.
+Started in that order, so that whoever gets through the front door finds everything behind it. Stopped the other way
+round: sockets are told to come back later while requests finish, then the application ends, then what it stands on.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import uvicorn
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from jasaweb_rt import demo
 from jasaweb_rt.app import create_app
@@ -41,6 +41,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Longer than the front door keeps an idle connection to us, or it could send a request into one that we just closed.
 _KEEP_ALIVE_SECONDS = 120
 _HTTP_START_SECONDS = 10.0
+# A supervisor may signal the process and its group, which comes as two signals and means one.
+_SAME_WISH_SECONDS = 0.3
 
 
 class Server:
@@ -109,7 +111,7 @@ class Server:
         starting = asyncio.ensure_future(self._prepare_database(database_url))
 
         def on_signal() -> None:
-            if self._stop_began is not None:
+            if self._stop_began is not None and time.monotonic() - self._stop_began > _SAME_WISH_SECONDS:
                 self._end_at_once()
             self._begin_to_stop()
             stop.set()
@@ -141,7 +143,7 @@ class Server:
 
     async def _serve_http(self, gateway: Gateway, services: Services, stop: asyncio.Event) -> None:
         assert self._folder is not None  # noqa: S101  # set by `_run`
-        app: ASGIApp = create_app(self._settings, services=services)  # type: ignore[assignment]  # Litestar is one
+        app: ASGIApp = create_app(self._settings, services=services)
         http = _HttpServer(_logged(app) if self._access_log else app, self._settings.drain_seconds)
         serving = asyncio.ensure_future(http.serve_on(self._folder / "app.sock"))
         try:
@@ -196,7 +198,7 @@ class _HttpServer(uvicorn.Server):
     def __init__(self, app: ASGIApp, graceful_seconds: float) -> None:
         super().__init__(
             uvicorn.Config(
-                app,  # type: ignore[arg-type]  # Litestar's scopes are stricter
+                app,
                 lifespan="off",
                 ws="none",
                 log_config=None,
@@ -232,13 +234,17 @@ class _HttpServer(uvicorn.Server):
 
 async def _first(stop: asyncio.Event, serving: "asyncio.Future[None]") -> None:
     """Waits for the wish to stop, or for the end of the web application, which is an error."""
-    stopping = asyncio.ensure_future(stop.wait())
+    stopping = asyncio.ensure_future(_wait(stop))
     try:
         await asyncio.wait([stopping, serving], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
     if serving.done() and not stop.is_set():
         raise RealtimeError("The web application has ended by itself; the log says why.")
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _logged(app: ASGIApp) -> ASGIApp:
@@ -248,11 +254,11 @@ def _logged(app: ASGIApp) -> ASGIApp:
         began = time.monotonic()
         status = 0
 
-        async def note(message: object) -> None:
+        async def note(message: Message) -> None:
             nonlocal status
-            if isinstance(message, dict) and message["type"] == "http.response.start":
+            if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)  # type: ignore[arg-type]  # what came is passed on
+            await send(message)
 
         try:
             await app(scope, receive, note)

@@ -5,6 +5,7 @@ import sys
 import traceback
 
 import rich_click as click
+from click.exceptions import Abort, ClickException, Exit
 
 from jasaweb_rt.cli.database_url import database_url
 from jasaweb_rt.cli.listen import listen
@@ -34,7 +35,7 @@ class Commands(click.RichGroup):
             # Whoever read our output has enough. Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
-        except (click.exceptions.ClickException, click.exceptions.Exit, click.exceptions.Abort):
+        except (ClickException, Exit, Abort):
             raise
         except Exception as error:
             if ctx.params["debug"]:

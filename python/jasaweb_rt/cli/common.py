@@ -46,10 +46,9 @@ def reachable_database(settings: Settings) -> Iterator[str]:
         postgres.stop()
 
 
-def log_to_stderr(*, level: int = logging.INFO) -> None:
+def log_to_stderr(context: click.Context) -> None:
     """Logs to standard error, a line a record."""
-    if click.get_current_context().find_root().params.get("debug"):
-        level = logging.DEBUG
+    level = logging.DEBUG if context.find_root().params["debug"] else logging.INFO
     logging.basicConfig(
         stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
     )

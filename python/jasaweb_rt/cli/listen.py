@@ -21,11 +21,12 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a server lis
 @click.option("--user", "user_id", help="Listen as this user; tokens are made as needed.")
 @click.option("--token", help="Listen with this connection token, as long as it serves.")
 @click.option("--url", help="The WebSocket; by default that of the server that these settings describe.")
-def listen(user_id: str | None, token: str | None, url: str | None) -> None:
+@click.pass_context
+def listen(context: click.Context, user_id: str | None, token: str | None, url: str | None) -> None:
     """Prints frames as they come, one a line, until Ctrl-C; reconnects and resumes."""
     if (user_id is None) == (token is None):
         raise click.UsageError("Name either --user or --token.")
-    log_to_stderr()
+    log_to_stderr(context)
     settings = load_settings()
     source: str | TokenProvider = token or _tokens_for(settings, user_id or "")
     asyncio.run(_print_frames(url or _socket_url(settings), source))

@@ -13,16 +13,17 @@ __all__ = ["migrate"]
 
 @click.command("migrate")
 @click.option("--check", is_flag=True, help="Change nothing; say what is missing, and exit with 1 if anything is.")
-def migrate(check: bool) -> None:
+@click.pass_context
+def migrate(context: click.Context, check: bool) -> None:
     """Brings the database to the version that this program needs."""
-    log_to_stderr()
+    log_to_stderr(context)
     with reachable_database(load_settings()) as url:
         if check:
             missing = asyncio.run(migrations.pending(url))
             for name in missing:
                 click.echo(f"missing {name}")
             if missing:
-                click.get_current_context().exit(1)
+                context.exit(1)
             click.echo("Nothing is missing.")
         else:
             applied = asyncio.run(migrations.migrate(url))

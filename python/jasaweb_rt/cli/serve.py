@@ -21,12 +21,13 @@ __all__ = ["serve"]
 @click.option("--host", help="Listen here instead of JASAWEB_RT_HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of JASAWEB_RT_PORT; 0: a free one.")
 @click.option("--access-log", is_flag=True, help="Log a line for each request.")
-def serve(with_demo: bool, host: str | None, port: int | None, access_log: bool) -> None:
+@click.pass_context
+def serve(context: click.Context, with_demo: bool, host: str | None, port: int | None, access_log: bool) -> None:
     """Runs web application and WebSocket front door on one port.
 
     Without DATABASE_URL it brings its own PostgreSQL, with its data in .jasaweb/.
     """
-    log_to_stderr()
+    log_to_stderr(context)
     settings = load_settings()
     if host is not None:
         settings = msgspec.structs.replace(settings, host=host)
