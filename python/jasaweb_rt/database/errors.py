@@ -1,0 +1,51 @@
+"""Tells trouble with the connection, which passes, from an error of a statement, which does not."""
+
+import contextlib
+from collections.abc import Iterator
+
+import asyncpg
+
+from jasaweb_rt.exceptions import DatabaseUnavailableError
+
+# SQLSTATE classes and codes, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_UNAVAILABLE = (
+    "08",  # connection exceptions
+    "28",  # invalid authorization
+    "3D000",  # the database does not exist
+    "53300",  # too many connections
+    "57P",  # the server shuts down, crashed or starts up; the database was dropped
+)
+
+
+def is_unavailable(error: BaseException, connection: asyncpg.Connection | None = None) -> bool:
+    """Whether PostgreSQL cannot be reached, refuses us or went away, rather than that a statement is wrong.
+
+    asyncpg reports misuse and a lost connection by one class, `InterfaceError`; it counts where `connection`, on which
+    it happened, is closed. So does an `OSError`, which while connecting (`connection` is None) always counts.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "").startswith(_UNAVAILABLE)
+    if isinstance(error, OSError):
+        return connection is None or connection.is_closed()
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return connection is not None and connection.is_closed()
+    return False
+
+
+def unavailable(error: BaseException, where: str = "PostgreSQL") -> DatabaseUnavailableError:
+    """The error that callers see for `error`; `where` names the server, without its password."""
+    cause = str(error).strip().rstrip(".") or type(error).__name__
+    return DatabaseUnavailableError(
+        f"{where} is not available ({cause}); see that it runs and that DATABASE_URL is right"
+    )
+
+
+@contextlib.contextmanager
+def database_errors(where: str = "PostgreSQL", connection: asyncpg.Connection | None = None) -> Iterator[None]:
+    """Turns connection trouble inside the block into `DatabaseUnavailableError`; other errors pass as they are."""
+    try:
+        yield
+    except Exception as error:
+        if not is_unavailable(error, connection):
+            raise
+        raise unavailable(error, where) from error

@@ -1,0 +1,102 @@
+"""The feed: each user's notifications in their order, for sessions that resume or miss some."""
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+
+from jasaweb_rt.database.notifications import Counters, Notification, notification_of
+
+
+class CatchUpRequest(msgspec.Struct, frozen=True):
+    """What one session asks for."""
+
+    connection_id: str
+    user_id: str
+    after: int | None = None
+    """The seq after which everything is wanted; None: nothing, the session starts at the head."""
+
+
+class CatchUp(msgspec.Struct, frozen=True):
+    """What one session is answered, all of it as of one moment."""
+
+    connection_id: str
+    user_id: str
+    role: str | None
+    """Role of the user now; None where there is no such user (any more)."""
+    head_seq: int
+    unread: int
+    rev: int
+    after: int
+    """Where the answer begins: `after` of the request, or `head_seq`."""
+    through: int
+    """The answer is final up to here: a seq that is missing below it was deleted. `head_seq` where nothing remains."""
+    notifications: list[Notification]
+    """After `after`, in `seq` order, at most as many as the limit."""
+    remaining: int
+    """How many notifications lie after `through`."""
+
+
+_CATCH_UP = """
+select r.n, u.role::text as role,
+       coalesce(c.head_seq, 0) as head_seq, coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev,
+       waiting.count as waiting, page.*
+from unnest($1::text[], $2::bigint[]) with ordinality as r (user_id, after, n)
+left join public.users u on u.id = r.user_id
+left join jasaweb_rt.counters c on c.user_id = r.user_id
+left join lateral (
+  select count(*) from jasaweb_rt.feed f where f.user_id = r.user_id and f.seq > coalesce(r.after, c.head_seq)
+) waiting on true
+left join lateral (
+  select f.seq, n.id, n.user_id, n.type::text, n.title, n.message, n.data::text,
+         n.read_at at time zone 'UTC' as read_at, n.created_at at time zone 'UTC' as created_at
+  from (
+    select f.user_id, f.seq, f.notification_id from jasaweb_rt.feed f
+    where f.user_id = r.user_id and f.seq > coalesce(r.after, c.head_seq) order by f.seq limit $3
+  ) f
+  left join public.real_time_notifications n on n.id = f.notification_id and n.user_id = f.user_id
+) page on true
+order by r.n, page.seq
+"""
+
+
+async def catch_up(connection: asyncpg.Connection, requests: Sequence[CatchUpRequest], limit: int) -> list[CatchUp]:
+    """Answers all `requests`, in their order, by one statement; at most `limit` notifications for each."""
+    rows = await connection.fetch(_CATCH_UP, [r.user_id for r in requests], [r.after for r in requests], limit)
+    answers: list[CatchUp] = []
+    begin = 0
+    for number, request in enumerate(requests, start=1):
+        end = begin + 1
+        while end < len(rows) and rows[end]["n"] == number:
+            end += 1
+        first, entries = rows[begin], [row for row in rows[begin:end] if row["seq"] is not None]
+        head, remaining = first["head_seq"], first["waiting"] - len(entries)
+        answers.append(
+            CatchUp(
+                connection_id=request.connection_id,
+                user_id=request.user_id,
+                role=first["role"],
+                head_seq=head,
+                unread=first["unread"],
+                rev=first["rev"],
+                after=head if request.after is None else request.after,
+                through=entries[-1]["seq"] if remaining else head,
+                notifications=[notification_of(row) for row in entries if row["id"] is not None],
+                remaining=remaining,
+            )
+        )
+        begin = end
+    return answers
+
+
+async def heads(connection: asyncpg.Connection, user_ids: Sequence[str]) -> dict[str, Counters]:
+    """The counters of each of `user_ids` that ever had a notification."""
+    rows = await connection.fetch(
+        "select user_id, head_seq, unread, rev from jasaweb_rt.counters where user_id = any ($1::text[])", list(user_ids)
+    )
+    return {row["user_id"]: Counters(row["head_seq"], row["unread"], row["rev"]) for row in rows}
+
+
+async def epoch(connection: asyncpg.Connection) -> str:
+    """Name of this database's numbering; a position from another one means nothing here."""
+    return str(await connection.fetchval("select epoch from jasaweb_rt.epoch"))

@@ -1,0 +1,73 @@
+"""The site's table `invoices`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+import asyncpg
+import msgspec
+
+InvoiceStatus = Literal["unpaid", "paid", "pending", "failed", "cancelled", "expired", "refunded", "partial_refunded"]
+
+
+class Invoice(msgspec.Struct, frozen=True):
+    """An invoice, with its project's name. Times are aware, in UTC."""
+
+    id: str
+    project_id: str
+    project_name: str
+    amount: Decimal
+    """Rupiah, two decimals."""
+    status: InvoiceStatus
+    midtrans_order_id: str | None
+    qris_url: str | None
+    paid_at: datetime | None
+    created_at: datetime
+
+
+class NewInvoice(msgspec.Struct, frozen=True):
+    """An invoice to be inserted."""
+
+    id: str
+    project_id: str
+    amount: Decimal
+    status: InvoiceStatus = "unpaid"
+    midtrans_order_id: str | None = None
+
+
+async def list_for(connection: asyncpg.Connection, user_id: str | None) -> list[Invoice]:
+    """The invoices of a user's projects, or everyone's where `user_id` is None; the newest first."""
+    rows = await connection.fetch(
+        """
+        select i.id, i.project_id, p.name as project_name, i.amount, i.status::text, i.midtrans_order_id, i.qris_url,
+               i.paid_at at time zone 'UTC' as paid_at, i.created_at at time zone 'UTC' as created_at
+        from public.invoices i join public.projects p on p.id = i.project_id
+        where $1::text is null or p.user_id = $1 order by i.created_at desc, i.id
+        """,
+        user_id,
+    )
+    return [_invoice(row) for row in rows]
+
+
+async def insert_missing(connection: asyncpg.Connection, invoices: Sequence[NewInvoice]) -> list[str]:
+    """Inserts those of `invoices` whose id is free; returns their ids."""
+    rows = await connection.fetch(
+        """
+        insert into public.invoices (id, project_id, amount, status, midtrans_order_id, created_at)
+        select id, project_id, amount, status::public."InvoiceStatus", midtrans_order_id, now() at time zone 'UTC'
+        from unnest($1::text[], $2::text[], $3::numeric[], $4::text[], $5::text[])
+          as new (id, project_id, amount, status, midtrans_order_id)
+        on conflict (id) do nothing returning id
+        """,
+        [invoice.id for invoice in invoices],
+        [invoice.project_id for invoice in invoices],
+        [invoice.amount for invoice in invoices],
+        [invoice.status for invoice in invoices],
+        [invoice.midtrans_order_id for invoice in invoices],
+    )
+    return [row["id"] for row in rows]
+
+
+def _invoice(row: asyncpg.Record) -> Invoice:
+    return Invoice(**dict(row.items()))

@@ -1,0 +1,108 @@
+"""The outbox: what committed and was not relayed yet. Filled by the triggers of migration 0005, drained by the relay.
+
+How the relay sleeps without missing anyone: while it holds `WAKE_LOCK`, which it takes only by trying, every writer
+finds that it cannot share the lock and sends `NOTIFY` on `CHANNEL`. While a writer that shared it is open, the relay
+cannot take it, and looks again instead.
+"""
+
+from typing import Final, Literal
+
+import asyncpg
+import msgspec
+
+from jasaweb_rt.database.notifications import Notification
+from jasaweb_rt.database.values import decode_json
+
+WAKE_LOCK: Final = 0x6A61736177656201
+"""Advisory lock: "jasaweb", 1. The relay holds it while it sleeps; migration 0005 has the same number."""
+
+LEADER_LOCK: Final = 0x6A61736177656202
+"""Advisory lock: "jasaweb", 2. Whoever holds it relays; the others stand by."""
+
+CHANNEL: Final = "jasaweb_rt"
+"""Name to LISTEN on."""
+
+
+class ReadDetail(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What was read: `ids` (perhaps none: only the count moved), or everything up to a seq."""
+
+    ids: tuple[str, ...] | None = None
+    up_to: int | None = None
+
+
+class OutboxRow(msgspec.Struct, frozen=True):
+    """One event of a user, with the user's counters as they are now."""
+
+    kind: Literal["notification", "read"]
+    user_id: str
+    seq: int | None
+    """Of a `notification`."""
+    notification: Notification | None
+    """None where it was deleted since: its seq stays empty, and must be told as such. None for a `read`."""
+    read_detail: ReadDetail | None
+    """Of a `read`."""
+    unread: int
+    rev: int
+
+
+_DRAIN = """
+with drained as (
+  delete from jasaweb_rt.outbox
+  where id = any (array(select id from jasaweb_rt.outbox order by id limit $1 for update skip locked))
+  returning id, kind, user_id, seq, detail
+)
+select d.kind, d.user_id, d.seq, d.detail::text, coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev,
+       n.id as notification_id, n.type::text, n.title, n.message, n.data::text,
+       n.read_at at time zone 'UTC' as read_at, n.created_at at time zone 'UTC' as created_at
+from drained d
+left join jasaweb_rt.counters c on c.user_id = d.user_id
+left join jasaweb_rt.feed f on f.user_id = d.user_id and f.seq = d.seq
+left join public.real_time_notifications n on n.id = f.notification_id and n.user_id = f.user_id
+order by d.id
+"""
+
+_decode_detail = msgspec.json.Decoder(ReadDetail).decode
+
+
+async def drain(connection: asyncpg.Connection, limit: int) -> list[OutboxRow]:
+    """Takes up to `limit` rows, oldest first. To be called in a transaction that commits once they are published."""
+    rows = await connection.fetch(_DRAIN, limit)
+    return [
+        OutboxRow(
+            kind=row["kind"],
+            user_id=row["user_id"],
+            seq=row["seq"],
+            notification=None
+            if row["notification_id"] is None
+            else Notification(
+                id=row["notification_id"],
+                seq=row["seq"],
+                user_id=row["user_id"],
+                type=row["type"],
+                title=row["title"],
+                message=row["message"],
+                data=decode_json(row["data"], row["notification_id"]),
+                read_at=row["read_at"],
+                created_at=row["created_at"],
+            ),
+            read_detail=None if row["detail"] is None else _decode_detail(row["detail"]),
+            unread=row["unread"],
+            rev=row["rev"],
+        )
+        for row in rows
+    ]
+
+
+async def try_lock(connection: asyncpg.Connection, lock: int) -> bool:
+    """Takes an advisory lock for the session of `connection` if it is free; never waits."""
+    return bool(await connection.fetchval("select pg_try_advisory_lock($1)", lock))
+
+
+async def unlock(connection: asyncpg.Connection, lock: int) -> None:
+    """Gives back an advisory lock that `try_lock` took."""
+    await connection.execute("select pg_advisory_unlock($1)", lock)
+
+
+async def waiting(connection: asyncpg.Connection) -> int:
+    """How many rows wait."""
+    return int(await connection.fetchval("select count(*) from jasaweb_rt.outbox"))

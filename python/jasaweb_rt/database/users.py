@@ -1,0 +1,80 @@
+"""The site's table `users`: who there is. Written only for the demo."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import asyncpg
+import msgspec
+
+Role = Literal["admin", "client"]
+
+
+class User(msgspec.Struct, frozen=True):
+    """A user, without the password."""
+
+    id: str
+    email: str
+    name: str
+    role: Role
+
+
+class NewUser(msgspec.Struct, frozen=True):
+    """A user to be inserted."""
+
+    id: str
+    email: str
+    password_hash: str
+    """bcrypt, as the site stores it."""
+    name: str
+    role: Role
+
+
+async def find_by_id(connection: asyncpg.Connection, user_id: str) -> User | None:
+    """The user with this id, or None."""
+    row = await connection.fetchrow("select id, email, name, role::text from public.users where id = $1", user_id)
+    return None if row is None else _user(row)
+
+
+async def find_by_email(connection: asyncpg.Connection, email: str) -> tuple[User, str] | None:
+    """The user with this e-mail address, as it is written there, with the password hash; or None."""
+    row = await connection.fetchrow(
+        "select id, email, name, role::text, password from public.users where email = $1", email
+    )
+    return None if row is None else (_user(row), row["password"])
+
+
+async def list_ids_by_role(connection: asyncpg.Connection, role: Role | None) -> list[str]:
+    """Ids of all users with `role`, or of all users where it is None, in order."""
+    rows = await connection.fetch(
+        "select id from public.users where $1::text is null or role::text = $1 order by id", role
+    )
+    return [row["id"] for row in rows]
+
+
+async def count_except(connection: asyncpg.Connection, emails: Sequence[str]) -> int:
+    """How many users there are beside those with one of `emails`."""
+    return int(
+        await connection.fetchval("select count(*) from public.users where email <> all ($1::text[])", list(emails))
+    )
+
+
+async def insert_missing(connection: asyncpg.Connection, users: Sequence[NewUser]) -> list[str]:
+    """Inserts those of `users` whose id and e-mail address are both free; returns their ids."""
+    rows = await connection.fetch(
+        """
+        insert into public.users (id, email, password, name, role, created_at)
+        select id, email, password, name, role::public."Role", now() at time zone 'UTC'
+        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) as new (id, email, password, name, role)
+        on conflict do nothing returning id
+        """,
+        [user.id for user in users],
+        [user.email for user in users],
+        [user.password_hash for user in users],
+        [user.name for user in users],
+        [user.role for user in users],
+    )
+    return [row["id"] for row in rows]
+
+
+def _user(row: asyncpg.Record) -> User:
+    return User(id=row["id"], email=row["email"], name=row["name"], role=row["role"])

@@ -1,0 +1,39 @@
+"""Databases and roles for single tests."""
+
+import urllib.parse
+
+import asyncpg
+
+
+def with_database(url: str, name: str) -> str:
+    """`url`, with another database."""
+    return urllib.parse.urlunsplit(urllib.parse.urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def create_database(url: str, name: str, *, template: str = "template0") -> None:
+    """Creates a database on the server of `url`, as a copy of `template`."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f'create database "{name}" template "{template}"')
+    finally:
+        await connection.close()
+
+
+async def drop_database(url: str, name: str) -> None:
+    """Drops a database, also where connections to it are open."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f'drop database if exists "{name}" with (force)')
+    finally:
+        await connection.close()
+
+
+async def add_users(connection: asyncpg.Connection, *users: tuple[str, str]) -> None:
+    """Inserts users, each `(id, role)`; the e-mail address is `<id>@jasaweb.test`."""
+    await connection.executemany(
+        """
+        insert into public.users (id, email, password, name, role)
+        values ($1, $1 || '@jasaweb.test', '', 'User ' || $1, $2::text::public."Role")
+        """,
+        users,
+    )
