@@ -62,7 +62,7 @@ class Realtime:
         connection: asyncpg.Connection,
     ) -> list[str]:
         """Stores the same notification for every user who has `role` now, and returns the ids."""
-        user_ids = await users.ids_with_role(connection, role)
+        user_ids = await users.list_ids_by_role(connection, role)
         items = [
             NewNotification(user_id=user_id, type=type, title=title, message=message, data=data) for user_id in user_ids
         ]

@@ -3,19 +3,16 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 import asyncpg
 
+from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.exceptions import ConflictError
 
-__all__ = ["Connect", "in_transaction"]
+__all__ = ["in_transaction"]
 
 T = TypeVar("T")
-
-Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
-"""Lends a connection of the pool."""
 
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.02
