@@ -1,4 +1,4 @@
-"""Client frames: checked, allowed or refused, and carried out. Errors go back as `error` frames, the socket stays open."""
+"""Client frames: checked, and carried out or refused by an `error` frame; the socket stays open."""
 
 import asyncio
 import logging

@@ -77,6 +77,7 @@ class Gateway:
         self.is_draining = False
         self._relay = Relay(self._connect_relay, self.server)
         self._pool: asyncpg.Pool | None = None
+        self._sync: Sync | None = None
         self._thread: threading.Thread | None = None
         self._stopping: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
@@ -115,6 +116,18 @@ class Gateway:
                 logger.error("the gateway's thread did not end in time; it ends with the process")
             self._thread = None
 
+    async def compare(self) -> None:
+        """Compares every session with the counters now, as happens every few seconds anyway; from any event loop.
+
+        Raises:
+            DatabaseUnavailableError: the database does not answer.
+            ServerStoppedError: the gateway is not running.
+        """
+        if self._sync is None or self._stopping is None:
+            raise ServerStoppedError("the gateway is not running")
+        comparing = asyncio.run_coroutine_threadsafe(self._sync.compare(), self._stopping[0])
+        await asyncio.wrap_future(comparing)
+
     def _run(self, started: "Future[None]") -> None:
         try:
             asyncio.run(self._serve(started))
@@ -131,7 +144,7 @@ class Gateway:
         )
         try:
             settings = self._settings
-            sync = Sync(self._connect, self.server, settings.send_queue_bytes)
+            sync = self._sync = Sync(self._connect, self.server, settings.send_queue_bytes)
             dispatch = Dispatch(self._connect, self.server, settings.token_secret, settings.token_secret_previous)
             loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch)
             self._listen()
