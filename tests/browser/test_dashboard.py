@@ -446,7 +446,7 @@ class TestLook:
         await app.new_project(person, "PT Sinar Laut Nusantara", kind="company", status="pending_payment")
         await app.new_project(person, "Toko Kopi Arjuna", kind="company", status="completed")
         news = await app.new_project(person, "Kabar Pagi", kind="berita")
-        page = await new_page(viewport={"width": 1280, "height": 720}, device_scale_factor=2)
+        page = await new_page(viewport={"width": 1280, "height": 680}, device_scale_factor=1.5)
         await app.insert(
             person, "Welcome", kind="system_announcement", message="Everything about your projects arrives here."
         )
@@ -459,6 +459,7 @@ class TestLook:
         )
         await app.set_status(admin, news, "review")
         await expect(inbox(page)).to_have_count(4)
+        await page.mouse.move(0, 0)
         await page.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")
         picture = PICTURE if os.environ.get("WRITE_SCREENSHOTS") else tmp_path / PICTURE.name
         picture.parent.mkdir(parents=True, exist_ok=True)
