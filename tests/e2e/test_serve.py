@@ -1,0 +1,204 @@
+"""Starting, and what is said where that cannot be; stopping, and what is left."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import time
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.support.people import bearer, insert_people
+from tests.support.program import Program, environment, program, run
+from tests.support.sockets import closed, frame
+
+LEFT_BY_A_CLEAN_STOP = {"jwt_secret", "postgres", "postgres.log", "postgres.lock"}
+
+
+def runtime_folders() -> set[str]:
+    """What servers keep outside their data directory while they run."""
+    return {entry.name for entry in os.scandir("/tmp") if entry.name.startswith("jasaweb-")}
+
+
+async def test_the_demo_from_an_empty_folder_to_a_clean_stop(tmp_path: Path) -> None:
+    before = runtime_folders()
+    environ = environment()
+    del environ["JASAWEB_RT_JWT_SECRET"]
+    del environ["JASAWEB_RT_TOKEN_SECRET"]
+    async with program(tmp_path, environ, "serve", "--demo") as server:
+        await server.line("jasaweb-rt notify demo-client")
+        url = await server.url()
+        async with httpx.AsyncClient(base_url=url) as http:
+            for name in ("admin", "client", "other"):
+                credentials = {"email": f"{name}@jasaweb.test", "password": "demo-password"}
+                response = await http.post("/api/auth/login", json=credentials, headers={"Origin": url})
+                assert response.status_code == 200
+            assert (await http.get("/api/projects")).json()["total"] == 1
+            assert (await http.get("/api/notifications")).json()["unread"] == 1
+            assert 'data-demo="true"' in (await httpx.AsyncClient().get(f"{url}/login")).text
+        code, database = await run(tmp_path, environ, "database-url")
+        assert (code, database.startswith("postgresql://")) == (0, True)
+        assert await server.end(signal.SIGTERM) == 0
+        assert "Traceback" not in server.output
+    with pytest.raises(OSError):
+        await asyncpg.connect(database.strip(), timeout=2)
+    assert {path.name for path in (tmp_path / ".jasaweb").iterdir()} <= LEFT_BY_A_CLEAN_STOP
+    assert [path.name for path in tmp_path.iterdir()] == [".jasaweb"]
+    assert stat.S_IMODE((tmp_path / ".jasaweb" / "jwt_secret").stat().st_mode) == 0o600
+    assert runtime_folders() <= before
+
+    async with program(tmp_path, environ, "serve", "--demo") as again:
+        url = await again.url()
+        async with httpx.AsyncClient(base_url=url) as http:
+            credentials = {"email": "client@jasaweb.test", "password": "demo-password"}
+            await http.post("/api/auth/login", json=credentials, headers={"Origin": url})
+            assert (await http.get("/api/projects")).json()["total"] == 3
+            assert (await http.get("/api/notifications")).json()["total"] == 2
+        assert await again.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "code", "words"),
+    [
+        ({"PROT": "1"}, [], 2, "JASAWEB_RT_PROT is not a setting; did you mean JASAWEB_RT_PORT?"),
+        ({"JWT_SECRET": "short"}, [], 2, "JASAWEB_RT_JWT_SECRET is too short"),
+        ({"JWT_SECRET": ""}, [], 2, "JASAWEB_RT_JWT_SECRET is empty"),
+        ({"TLS_CERT": "x.pem"}, [], 2, "JASAWEB_RT_TLS_CERT cannot be honoured"),
+        ({"HOST": "0.0.0.0"}, ["--demo"], 2, "listens on loopback only"),
+        ({}, ["--demo", "--host", "0.0.0.0"], 2, "listens on loopback only"),
+    ],
+)
+async def test_a_configuration_that_cannot_be_is_refused_in_one_sentence(
+    tmp_path: Path, settings: dict[str, str], arguments: list[str], code: int, words: str
+) -> None:
+    ended, output = await run(tmp_path, environment("postgresql://nowhere/x", **settings), "serve", *arguments)
+    assert ended == code
+    assert words in output
+    assert len(output.strip().splitlines()) == 1
+
+
+async def test_a_database_that_is_down_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound and not listening: refuses
+        taken.bind(("127.0.0.1", 0))
+        url = f"postgresql://user:very-secret@127.0.0.1:{taken.getsockname()[1]}/site"
+        code, output = await run(tmp_path, environment(url), "serve")
+    assert code == 1
+    assert "PostgreSQL at 127.0.0.1" in output
+    assert "is not available" in output
+    assert "very-secret" not in output
+    assert "Traceback" not in output
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path, database_url: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, output = await run(tmp_path, environment(database_url, PORT=str(port)), "serve")
+    assert code == 2
+    assert f"Cannot listen on 127.0.0.1 port {port}" in output
+    assert "Traceback" not in output
+
+
+async def test_the_demo_refuses_a_database_with_other_people(
+    tmp_path: Path, database_url: str, connection: asyncpg.Connection
+) -> None:
+    await insert_people(connection)
+    code, output = await run(tmp_path, environment(database_url), "serve", "--demo")
+    assert code == 2
+    assert "holds 2 other users" in output
+    assert await connection.fetchval("select count(*) from public.users where id like 'demo-%'") == 0
+
+
+async def test_two_servers_do_not_share_a_data_directory(tmp_path: Path) -> None:
+    async with program(tmp_path, environment(), "serve") as first:
+        await first.url()
+        code, output = await run(tmp_path, environment(), "serve")
+        assert code == 1
+        assert "Traceback" not in output
+        assert await first.end(signal.SIGTERM) == 0
+
+
+async def test_sockets_are_told_to_come_back(server: Program, http: httpx.AsyncClient) -> None:
+    """SIGTERM while 200 clients receive: each gets 1001 with a time, and the process ends with 0 in time."""
+    issued = (await http.post("/api/websocket/token", headers=bearer("admin"))).json()
+    assert issued["connectionUrl"]
+    sockets = []
+    for _ in range(10):
+        issued = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
+        sockets.append(await connect(f"{issued['connectionUrl']}?token={issued['token']}"))
+    for one in sockets:
+        assert (await frame(one))["type"] == "system_announcement"
+    began = time.monotonic()
+    assert await server.end(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 5
+    for code, reason in await asyncio.gather(*(closed(one) for one in sockets)):
+        assert code == 1001
+        assert reason.startswith("Server shutting down; retry after ")
+    assert "Traceback" not in server.output
+
+
+async def test_a_second_signal_ends_at_once(tmp_path: Path, database_url: str, connection: asyncpg.Connection) -> None:
+    await insert_people(connection)
+    async with program(tmp_path, environment(database_url, DRAIN_SECONDS="60"), "serve") as server:
+        url = await server.url()
+        async with httpx.AsyncClient(base_url=url) as http:
+            issued = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
+        # A peer that does not read keeps the drain waiting.
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        writer.write(
+            f"GET /ws?token={issued['token']} HTTP/1.1\r\nHost: {url[7:]}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+        server.send_signal(signal.SIGTERM)
+        await server.line("a second signal ends at once")
+        began = time.monotonic()
+        while not server.ended and time.monotonic() - began < 10:
+            server.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.05)
+        assert await server.end() in {0, 1}
+        writer.close()
+
+
+async def test_a_signal_while_it_starts_ends_it(tmp_path: Path) -> None:
+    before = runtime_folders()
+    async with program(tmp_path, environment(), "serve") as server:
+        await server.line("embedded PostgreSQL")
+        assert await server.end(signal.SIGTERM) == 0
+    assert "Traceback" not in server.output
+    assert runtime_folders() <= before
+
+
+async def test_a_database_that_dies_comes_back_and_nothing_else_ends(tmp_path: Path) -> None:
+    async with program(tmp_path, environment(), "serve", "--demo") as server:
+        url = await server.url()
+        _, database = await run(tmp_path, environment(), "database-url")
+        async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+            issued = (await http.post("/api/websocket/token", headers=bearer("demo-client"))).json()
+            async with connect(f"{issued['connectionUrl']}?token={issued['token']}") as held:
+                assert (await frame(held))["type"] == "system_announcement"
+                assert (await frame(held))["type"] == "sync"
+                postmaster = tmp_path / ".jasaweb" / "postgres" / "postmaster.pid"
+                os.kill(int(postmaster.read_text().split("\n")[0]), signal.SIGKILL)
+                async with asyncio.timeout(20):
+                    while True:
+                        response = await http.get("/readyz")
+                        if response.status_code == 200 and postmaster.exists():
+                            break
+                        assert response.json()["success"] is False
+                        await asyncio.sleep(0.05)
+                stored = await run(
+                    tmp_path,
+                    environment(),
+                    *("notify", "demo-client", "--type", "user_message", "--title", "t", "--message", "after"),
+                )
+                assert stored[0] == 0
+                assert (await frame(held))["data"]["message"] == "after"
+        assert database
+        assert await server.end(signal.SIGTERM) == 0
