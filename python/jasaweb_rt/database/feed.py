@@ -92,7 +92,8 @@ async def catch_up(connection: asyncpg.Connection, requests: Sequence[CatchUpReq
 async def heads(connection: asyncpg.Connection, user_ids: Sequence[str]) -> dict[str, Counters]:
     """The counters of each of `user_ids` that ever had a notification."""
     rows = await connection.fetch(
-        "select user_id, head_seq, unread, rev from jasaweb_rt.counters where user_id = any ($1::text[])", list(user_ids)
+        "select user_id, head_seq, unread, rev from jasaweb_rt.counters where user_id = any ($1::text[])",
+        list(user_ids),
     )
     return {row["user_id"]: Counters(row["head_seq"], row["unread"], row["rev"]) for row in rows}
 
