@@ -260,7 +260,7 @@ async def test_a_hundred_thousand_users_on_a_warm_connection(connection: asyncpg
             await seconds(statement)
             for statement in (
                 f"""insert into {table} (id, user_id, type, title, message)
-                    select 'bulk-' || n, 'user-' || n, 'system_announcement', 'T', 'M' from generate_series(1, 100000) n""",
+                    select 'bulk-' || n, 'user-' || n, 'admin_alert', 'T', 'M' from generate_series(1, 100000) n""",
                 f"update {table} set read_at = now() where id like 'bulk-1%'",
                 f"delete from {table} where id like 'bulk-1%'",
             )
