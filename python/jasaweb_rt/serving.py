@@ -43,6 +43,8 @@ _KEEP_ALIVE_SECONDS = 120
 _HTTP_START_SECONDS = 10.0
 # A supervisor may signal the process and its group, which comes as two signals and means one.
 _SAME_WISH_SECONDS = 0.3
+_SOCKET_NAME = "app.sock"
+_SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un without its end: 107 on Linux, 103 on macOS
 
 
 class Server:
@@ -91,7 +93,7 @@ class Server:
 
     def _run(self) -> None:
         # In a folder of its own that only we may enter: whoever reaches the socket is believed every header.
-        self._folder = Path(tempfile.mkdtemp(prefix="jasaweb-rt-app-"))
+        self._folder = _short_folder()
         try:
             url = self._settings.database_url
             if url is None:
@@ -129,7 +131,7 @@ class Server:
                 async with acquire(pool) as connection:
                     await demo.seed(connection)
             assert self._folder is not None  # noqa: S101  # set by `_run`
-            gateway = Gateway(self._settings, database_url, self._folder / "app.sock")
+            gateway = Gateway(self._settings, database_url, self._folder / _SOCKET_NAME)
             services = Services(self._settings, pool, gateway, demo=self._demo)
             await self._serve_http(gateway, services, stop)
         finally:
@@ -145,7 +147,7 @@ class Server:
         assert self._folder is not None  # noqa: S101  # set by `_run`
         app: ASGIApp = create_app(self._settings, services=services)
         http = _HttpServer(_logged(app) if self._access_log else app, self._settings.drain_seconds)
-        serving = asyncio.ensure_future(http.serve_on(self._folder / "app.sock"))
+        serving = asyncio.ensure_future(http.serve_on(self._folder / _SOCKET_NAME))
         try:
             await http.wait_started(serving)
             try:
@@ -190,6 +192,16 @@ class Server:
         sys.stderr.write("Ended without waiting.\n")
         sys.stderr.flush()
         os._exit(1)
+
+
+def _short_folder() -> Path:
+    """A new folder that only we may enter, with a name that leaves room for the socket's."""
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes it private
+        folder = Path(tempfile.mkdtemp(prefix="jasaweb-rt-app-", dir=parent))
+        if len(os.fsencode(folder / _SOCKET_NAME)) <= _SOCKET_PATH_LIMIT:
+            return folder
+        folder.rmdir()
+    raise RealtimeError("The name of every temporary folder is too long for a Unix socket; set TMPDIR to a shorter one")
 
 
 class _HttpServer(uvicorn.Server):
