@@ -19,6 +19,7 @@ TEXT = [
     ("accent-strong", "ground"),
     ("accent-strong", "surface"),
     ("accent-strong", "tint"),
+    ("accent-strong", "sunken"),
     ("on-accent", "accent"),
     ("on-accent", "accent-strong"),
     ("bad", "bad-tint"),

@@ -1,4 +1,4 @@
-"""A TCP relay that a test puts before a server, to cut the way to it or let it fall silent."""
+"""A TCP relay that a test puts before a server, to cut the way to it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ class TcpRelay:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._open = asyncio.Event()
-        self._open.set()
 
     async def start(self) -> None:
         """Listens; after `cut`, on the same port again."""
@@ -31,14 +29,6 @@ class TcpRelay:
                 writer.transport.abort()
             await self._server.wait_closed()
             self._server = None
-
-    def freeze(self) -> None:
-        """From now on bytes are taken but go nowhere, and no connection ends: what a dead path looks like."""
-        self._open.clear()
-
-    def thaw(self) -> None:
-        """Lets go what `freeze` kept."""
-        self._open.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -59,7 +49,6 @@ class TcpRelay:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
-            await self._open.wait()
             writer.write(data)
             await writer.drain()
         with contextlib.suppress(OSError):
@@ -74,5 +63,4 @@ async def tcp_relay(host: str, port: int) -> AsyncIterator[TcpRelay]:
     try:
         yield relay
     finally:
-        relay.thaw()
         await relay.cut()
