@@ -88,8 +88,8 @@ begin
     from (select user_id, id, row_number() over (partition by user_id order by n) as ordinal from change where turned_read) t
     group by user_id, case when up_to is null then (ordinal - 1) / 500 end
     union all
-    select 'read', user_id, null, '{"ids": []}' from change where not arrived
-    group by user_id having not bool_or(turned_read) and sum(moved) <> 0
+    select 'read', user_id, null, '{"ids": []}' from change
+    group by user_id having not bool_or(turned_read or arrived) and sum(moved) <> 0
   )
   insert into jasaweb_rt.outbox (kind, user_id, seq, detail)
   select kind, user_id, seq, detail from event order by user_id, kind, seq;
