@@ -11,7 +11,7 @@ from tests.support.databases import add_users
 
 async def counts(connection: asyncpg.Connection) -> dict[str, int]:
     tables = ("users", "projects", "invoices", "real_time_notifications")
-    return {table: await connection.fetchval(f"select count(*) from public.{table}") for table in tables}  # noqa: S608
+    return {table: await connection.fetchval(f"select count(*) from public.{table}") for table in tables}
 
 
 async def test_it_is_written_once(connection: asyncpg.Connection) -> None:
