@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from tests.support.people import insert_people
-from tests.support.program import TOKEN_SECRET, Program, environment, program, run
+from tests.support.program import TOKEN_SECRET, Program, environment, names, program, run
 
 
 async def test_help_and_version(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ async def test_help_and_version(tmp_path: Path) -> None:
     for command in ("serve", "migrate", "database-url", "token", "notify", "listen"):
         assert command in output
     assert (await run(tmp_path, environment(), "--version"))[0] == 0
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,7 @@ async def test_bad_usage_exits_with_2(tmp_path: Path, arguments: list[str]) -> N
 async def test_an_unknown_setting_is_an_error_of_every_command(tmp_path: Path, arguments: list[str]) -> None:
     code, output = await run(tmp_path, environment(PROT="1"), *arguments)
     assert code == 2
-    assert output.strip().endswith("Error: JASAWEB_RT_PROT is not a setting; did you mean JASAWEB_RT_PORT?.") or (
-        "Error: JASAWEB_RT_PROT is not a setting; did you mean JASAWEB_RT_PORT?" in output
-    )
-    assert "Traceback" not in output
+    assert output == "Error: JASAWEB_RT_PROT is not a setting; did you mean JASAWEB_RT_PORT?\n"
 
 
 async def test_migrate_applies_once_and_check_says_what_is_missing(tmp_path: Path, empty_database_url: str) -> None:

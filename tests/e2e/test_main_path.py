@@ -129,3 +129,5 @@ async def test_bodies_stream_through_and_errors_keep_their_shape(http: httpx.Asy
     response = await http.get("/none")
     assert (response.status_code, response.json()) == (404, {"success": False, "error": "Not found"})
     assert "server" not in response.headers
+    response = await http.head("/healthz")
+    assert (response.status_code, response.content, response.headers["content-length"]) == (200, b"", "16")

@@ -117,6 +117,11 @@ async def program(folder: Path, environ: Mapping[str, str], *arguments: str) -> 
         await running.clear_away()
 
 
+def names(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 async def run(folder: Path, environ: Mapping[str, str], *arguments: str) -> tuple[int, str]:
     """Runs `jasaweb-rt` to its end: exit code and everything it wrote."""
     async with program(folder, environ, *arguments) as running:
