@@ -1,5 +1,7 @@
 """What sessions are answered that resume or miss something."""
 
+import asyncio
+
 import asyncpg
 
 from jasaweb_rt.database import feed
@@ -33,6 +35,7 @@ async def test_every_session_by_one_statement(connection: asyncpg.Connection) ->
         CatchUpRequest("c8", "anna", 9),
     ]
     answers = await catch_up(connection, requests, 100)
+    await asyncio.sleep(0)  # loggers are called in the loop's next turn
     assert len(statements) == 1
     assert [(a.connection_id, a.user_id, a.role, a.head_seq, a.after, a.through, a.remaining) for a in answers] == [
         ("c1", "anna", "client", 6, 4, 6, 0),
