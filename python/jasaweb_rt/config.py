@@ -62,8 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Count = 0
     """Sockets in all; more get 503. `JASAWEB_RT_MAX_CONNECTIONS`; from `ulimit -n` where not given."""
     max_connections_per_user: Count = 10
-    """Sockets of one user; the newest wins, the idlest other is closed with 4004.
-    `JASAWEB_RT_MAX_CONNECTIONS_PER_USER`."""
+    """Sockets of one user; one more closes the idlest of them with 4004. `JASAWEB_RT_MAX_CONNECTIONS_PER_USER`."""
     max_connections_per_ip: Count = 100
     """Sockets from one address; more get 429. `JASAWEB_RT_MAX_CONNECTIONS_PER_IP`."""
     connect_rate_per_ip: Count = 20

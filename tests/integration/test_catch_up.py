@@ -1,13 +1,12 @@
 """What sessions are answered that resume or miss something."""
 
-import asyncio
-
 import asyncpg
 
 from jasaweb_rt.database import feed
 from jasaweb_rt.database.feed import CatchUpRequest, catch_up
 from tests.support.databases import add_users
 from tests.support.ledger import INSERT
+from tests.support.sockets import until
 
 
 async def fill(connection: asyncpg.Connection, user_id: str, count: int) -> None:
@@ -35,7 +34,7 @@ async def test_every_session_by_one_statement(connection: asyncpg.Connection) ->
         CatchUpRequest("c8", "anna", 9),
     ]
     answers = await catch_up(connection, requests, 100)
-    await asyncio.sleep(0)  # loggers are called in the loop's next turn
+    await until(lambda: statements, "the loggers, which are called in a later turn of the loop")
     assert len(statements) == 1
     assert [(a.connection_id, a.user_id, a.role, a.head_seq, a.after, a.through, a.remaining) for a in answers] == [
         ("c1", "anna", "client", 6, 4, 6, 0),
