@@ -4,6 +4,8 @@
 -- and its search_path does not matter. Counter rows are locked in the order of user ids, or two statements could wait
 -- for each other. A pooled connection keeps the plan that was made for its first call, of a single row perhaps; so
 -- nested loops, quadratic in bulk, are off, and where an index is to be used, nothing else is left to the planner.
+-- Where what is off cannot be avoided, servers before 18 take the plan for so dear that they compile it, each time; so
+-- JIT is off, too.
 
 -- The relay holds this lock ("jasaweb", 1) while it sleeps, and cannot take it while a writer that shares it is open:
 -- it is awake and will look, or it is woken. A plain NOTIFY in each transaction would cost a third of the rate.
@@ -16,7 +18,8 @@ begin
 end $$;
 
 create function jasaweb_rt.notifications_inserted() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_nestloop = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+set jit = off set enable_nestloop = off as $$
 begin
   with arrived as (
     select id, user_id, read_at, row_number() over () as n from added
@@ -46,7 +49,8 @@ end $$;
 -- `jasaweb_rt.read_up_to`, set by a statement that marks all of a user's up to a seq, spares the list of ids; it holds
 -- for one statement.
 create function jasaweb_rt.notifications_updated() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_nestloop = off set enable_seqscan = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+set jit = off set enable_nestloop = off set enable_seqscan = off as $$
 declare
   up_to bigint := nullif(current_setting('jasaweb_rt.read_up_to', true), '')::bigint;
 begin
@@ -100,7 +104,8 @@ begin
 end $$;
 
 create function jasaweb_rt.notifications_deleted() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_nestloop = off set enable_seqscan = off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+set jit = off set enable_nestloop = off set enable_seqscan = off as $$
 begin
   with forgotten as (
     delete from jasaweb_rt.feed where ctid = any (array(
@@ -124,7 +129,7 @@ end $$;
 -- The feed is emptied by DELETE: a TRUNCATE of it would wait for readers, who in turn wait for the table that is being
 -- truncated.
 create function jasaweb_rt.notifications_truncated() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
   delete from jasaweb_rt.feed;
   with moved as (
