@@ -69,7 +69,7 @@ async def test_from_nothing_to_stopped(data_dir: Path, cluster: Path) -> None:
     assert not (cluster / "postmaster.pid").exists()
     assert not folder.exists()
     server.stop()
-    with pytest.raises(EmbeddedPostgresError, match="started already"):
+    with pytest.raises(EmbeddedPostgresError, match="is started once"):
         server.start()
 
 

@@ -32,7 +32,8 @@ begin
   ), numbered as (
     insert into jasaweb_rt.feed (user_id, seq, notification_id)
     select a.user_id,
-           head.head_seq - count(*) over (partition by a.user_id) + row_number() over (partition by a.user_id order by a.n),
+           head.head_seq - count(*) over (partition by a.user_id)
+             + row_number() over (partition by a.user_id order by a.n),
            a.id
     from arrived a join head using (user_id)
     returning user_id, seq
@@ -80,7 +81,8 @@ begin
   ), numbered as (
     insert into jasaweb_rt.feed (user_id, seq, notification_id)
     select c.user_id,
-           head.head_seq - count(*) over (partition by c.user_id) + row_number() over (partition by c.user_id order by c.n),
+           head.head_seq - count(*) over (partition by c.user_id)
+             + row_number() over (partition by c.user_id order by c.n),
            c.id
     from change c join head using (user_id) where c.arrived
     returning user_id, seq
@@ -89,7 +91,9 @@ begin
     union all
     select 'read', user_id, null, case when up_to is null
         then jsonb_build_object('ids', jsonb_agg(id order by ordinal)) else jsonb_build_object('upTo', up_to) end
-    from (select user_id, id, row_number() over (partition by user_id order by n) as ordinal from change where turned_read) t
+    from (
+      select user_id, id, row_number() over (partition by user_id order by n) as ordinal from change where turned_read
+    ) t
     group by user_id, case when up_to is null then (ordinal - 1) / 500 end
     union all
     select 'read', user_id, null, '{"ids": []}' from change
@@ -119,7 +123,8 @@ begin
     on conflict (user_id) do update set unread = greatest(c.unread + excluded.unread, 0), rev = c.rev + 1
     returning user_id
   )
-  insert into jasaweb_rt.outbox (kind, user_id, detail) select 'read', user_id, '{"ids": []}' from moved order by user_id;
+  insert into jasaweb_rt.outbox (kind, user_id, detail)
+  select 'read', user_id, '{"ids": []}' from moved order by user_id;
   if found then
     perform jasaweb_rt.wake_relay();
   end if;
@@ -135,7 +140,8 @@ begin
   with moved as (
     update jasaweb_rt.counters set unread = 0, rev = rev + 1 where unread <> 0 returning user_id
   )
-  insert into jasaweb_rt.outbox (kind, user_id, detail) select 'read', user_id, '{"ids": []}' from moved order by user_id;
+  insert into jasaweb_rt.outbox (kind, user_id, detail)
+  select 'read', user_id, '{"ids": []}' from moved order by user_id;
   if found then
     perform jasaweb_rt.wake_relay();
   end if;
@@ -149,15 +155,18 @@ revoke all on all functions in schema jasaweb_rt from public;
 lock table public.real_time_notifications in share row exclusive mode;
 
 insert into jasaweb_rt.counters (user_id, head_seq, unread, rev)
-select user_id, count(*), count(*) filter (where read_at is null), 1 from public.real_time_notifications group by user_id;
+select user_id, count(*), count(*) filter (where read_at is null), 1
+from public.real_time_notifications group by user_id;
 
 insert into jasaweb_rt.feed (user_id, seq, notification_id)
-select user_id, row_number() over (partition by user_id order by created_at, id), id from public.real_time_notifications;
+select user_id, row_number() over (partition by user_id order by created_at, id), id
+from public.real_time_notifications;
 
 create trigger jasaweb_rt_inserted after insert on public.real_time_notifications
   referencing new table as added for each statement execute function jasaweb_rt.notifications_inserted();
 create trigger jasaweb_rt_updated after update on public.real_time_notifications
-  referencing old table as before new table as after for each statement execute function jasaweb_rt.notifications_updated();
+  referencing old table as before new table as after
+  for each statement execute function jasaweb_rt.notifications_updated();
 create trigger jasaweb_rt_deleted after delete on public.real_time_notifications
   referencing old table as removed for each statement execute function jasaweb_rt.notifications_deleted();
 create trigger jasaweb_rt_truncated after truncate on public.real_time_notifications
