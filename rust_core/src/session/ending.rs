@@ -1,0 +1,112 @@
+//! How a session ends: our Close frame and the wait for the peer's, the peer's own, or a failed socket.
+
+use std::{io, sync::Arc, time::Duration};
+
+use super::Session;
+use crate::{
+    close::CloseReason,
+    events::{Ending, Event},
+    frame::Frame,
+};
+
+/// How long a peer may take to answer our Close frame before its socket is dropped.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same for a peer that has left a ping unanswered, and so has probably gone.
+const SILENT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A close that has begun.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) reason: CloseReason,
+    pub(super) deadline_ms: u64,
+}
+
+impl Session {
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.borrow().is_some()
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.get()
+    }
+
+    /// Sends a Close frame as the last one, behind what was queued, and gives the peer a while to answer. A peer that is
+    /// closed for not keeping up, or that has probably gone, gets the Close in place of what was queued.
+    pub(crate) fn begin_close(&self, reason: CloseReason, now: u64) {
+        let timeout = if reason == CloseReason::NoPong { SILENT_CLOSE_TIMEOUT } else { CLOSE_TIMEOUT };
+        self.begin_close_within(reason, now, timeout);
+    }
+
+    pub(crate) fn begin_close_within(&self, reason: CloseReason, now: u64, timeout: Duration) {
+        if self.is_closing() || self.aborted.get() {
+            return;
+        }
+        {
+            let mut outbound = self.outbound.borrow_mut();
+            if matches!(reason, CloseReason::SlowConsumer | CloseReason::NoPong) {
+                outbound.queue.drop_unstarted();
+            }
+            outbound.queue.push_control(Frame::close(&reason).wire().clone());
+        }
+        let deadline_ms = now + timeout.min(CLOSE_TIMEOUT).as_millis() as u64;
+        self.closing.replace(Some(Closing { reason, deadline_ms }));
+        self.flush(now);
+        self.wake.notify_one();
+    }
+
+    /// The peer has closed and was answered: what is still owed may be written, nothing is added.
+    pub(crate) fn finish(&self, now: u64) {
+        if !self.is_closing() {
+            let deadline_ms = now + CLOSE_TIMEOUT.as_millis() as u64;
+            self.closing.replace(Some(Closing { reason: CloseReason::Normal, deadline_ms }));
+        }
+    }
+
+    /// Gives the connection up at once.
+    pub(crate) fn abort(&self) {
+        self.aborted.set(true);
+        self.wake.notify_one();
+    }
+
+    /// The socket has failed.
+    pub(crate) fn fail(&self, error: &io::Error) {
+        self.set_ending(1006, &error.to_string(), Ending::Error);
+        self.abort();
+    }
+
+    /// Remembers how the peer ended it, unless we did first.
+    pub(crate) fn set_ending(&self, code: u16, reason: &str, ending: Ending) {
+        if !self.is_closing() {
+            self.ending.borrow_mut().get_or_insert_with(|| (code, reason.to_owned(), ending));
+        }
+    }
+
+    pub(crate) fn disconnected_event(&self) -> Event {
+        let (code, reason, ending) = self.ending.borrow_mut().take().unwrap_or_else(|| match &*self.closing.borrow() {
+            Some(closing) => (closing.reason.code(), closing.reason.text().into_owned(), ending_of(&closing.reason)),
+            None => (1006, String::new(), Ending::Disconnected),
+        });
+        Event::Disconnected {
+            connection_id: self.connection_id(),
+            user_id: Arc::clone(&self.user_id),
+            code,
+            reason,
+            ending,
+        }
+    }
+}
+
+/// How the connection table names the end that a close of ours brings.
+fn ending_of(reason: &CloseReason) -> Ending {
+    match reason {
+        CloseReason::NoPong => Ending::Timeout,
+        CloseReason::ProtocolError
+        | CloseReason::InvalidUtf8
+        | CloseReason::BinaryRefused
+        | CloseReason::MessageTooBig
+        | CloseReason::InternalError
+        | CloseReason::SlowConsumer => Ending::Error,
+        _ => Ending::Disconnected,
+    }
+}

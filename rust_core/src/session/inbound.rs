@@ -1,0 +1,48 @@
+//! What the client sends: how much of it is let through, and to whom it goes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Session;
+use crate::{close::CloseReason, events::Event};
+
+/// Client frames that may be refused within [`REFUSAL_WINDOW_MS`] before the connection is closed with 1008.
+const MAX_REFUSALS: u32 = 20;
+const REFUSAL_WINDOW_MS: u64 = 60_000;
+
+impl Session {
+    /// Whether one more frame from the client is within its rate; closes with 1008 where it is not.
+    pub(crate) fn admits_frame(&self) -> bool {
+        let (config, now) = (&self.context.config, self.context.clock.now_ms());
+        let allowed = self.rate.borrow_mut().allows(now, config.message_rate, config.message_burst);
+        if !allowed {
+            self.begin_close(CloseReason::RateLimit, now);
+        }
+        allowed
+    }
+
+    /// Hands a text message to the embedding program; closes with 1013 where that is too far behind.
+    pub(crate) fn deliver_text(&self, frame: Bytes) {
+        self.context.counters.frames_received.add(1);
+        let delivered = self.context.events.offer(Event::ClientFrame {
+            connection_id: self.connection_id(),
+            user_id: Arc::clone(&self.user_id),
+            role: self.role(),
+            frame,
+        });
+        if !delivered {
+            self.begin_close(CloseReason::TryAgainLater, self.context.clock.now_ms());
+        }
+    }
+
+    /// Counts a client frame that was refused; one too many ends the connection.
+    pub(crate) fn count_refusal(&self, now: u64) {
+        let (since, count) = self.refusals.get();
+        let (since, count) = if count == 0 || now >= since + REFUSAL_WINDOW_MS { (now, 1) } else { (since, count + 1) };
+        self.refusals.set((since, count));
+        if count >= MAX_REFUSALS {
+            self.begin_close(CloseReason::RateLimit, now);
+        }
+    }
+}
