@@ -1,6 +1,7 @@
 """Connections to PostgreSQL, all opened with the same settings; reads `DATABASE_URL` as Prisma writes it."""
 
 import contextlib
+import logging
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
@@ -10,6 +11,8 @@ import msgspec
 
 from jasaweb_rt.database.errors import database_errors, is_unavailable, unavailable
 from jasaweb_rt.exceptions import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 Connect = Callable[[], contextlib.AbstractAsyncContextManager[asyncpg.Connection]]
 """Lends a connection of a pool, or raises `DatabaseUnavailableError`."""
@@ -156,26 +159,32 @@ async def connect(
 async def create_pool(
     url: str,
     *,
-    min_size: int = 1,
     max_size: int = 10,
     application_name: str = "jasaweb-rt",
     statement_timeout: float = _STATEMENT_SECONDS,
     lock_timeout: float = _LOCK_SECONDS,
 ) -> asyncpg.Pool:
-    """Opens a pool of `min_size` to `max_size` connections: time zone UTC, JSON by msgspec, time-outs on the server.
+    """Opens a pool of up to `max_size` connections: time zone UTC, JSON by msgspec, time-outs on the server.
 
-    Time-outs are in seconds. The first connections are made here, so that trouble shows at once:
+    Time-outs are in seconds. The first connection is made here, so that trouble shows at once:
     `DatabaseUnavailableError`, or `ConfigurationError` for a URL that cannot be used. The caller closes the pool.
     """
     target = _parse(url)
     with database_errors(target.where), _configuration_errors():
-        return await asyncpg.create_pool(
+        # A pool with a least size logs a traceback for each attempt to keep it while the database is away.
+        pool = await asyncpg.create_pool(
             target.url,
-            min_size=min_size,
+            min_size=0,
             max_size=max_size,
             init=_prepare,
             **_options(target, application_name, statement_timeout, lock_timeout, None),
         )
+        try:
+            await pool.release(await pool.acquire())
+        except BaseException:
+            pool.terminate()
+            raise
+        return pool
 
 
 @contextlib.asynccontextmanager
@@ -192,14 +201,24 @@ async def acquire(pool: asyncpg.Pool, *, timeout: float = 10.0) -> AsyncIterator
             raise unavailable(
                 TimeoutError(f"no connection within {timeout:g} s, {pool.get_size()} are open")
             ) from error
-        if not is_unavailable(error):
+        # Nothing was asked of the connection yet, so what asyncpg takes for misuse is a connection that breaks just now.
+        if not (is_unavailable(error) or isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)):
             raise
         raise unavailable(error) from error
     try:
         with database_errors(connection=connection):
             yield connection
     finally:
+        await _release(pool, connection)
+
+
+async def _release(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
+    # The pool resets what it takes back. A connection that breaks in that moment is thrown away by the pool, and what
+    # was done with it stands as it was told.
+    try:
         await pool.release(connection)
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError, OSError) as error:
+        logger.debug("a connection broke when it was given back: %s", error)
 
 
 @contextlib.contextmanager
