@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router
@@ -93,7 +94,7 @@ async def _find_user(connection: ASGIConnection[Any, Any, Any, Any], user_id: st
 def _openapi(settings: Settings) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="JasaWeb real-time notifications",
-        version="0.1.0",
+        version=version("jasaweb-rt"),
         render_plugins=[JsonRenderPlugin()],
         # No viewer: those that Litestar brings load scripts from a foreign host.
         openapi_router=Router(

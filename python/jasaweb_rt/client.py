@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -204,7 +204,9 @@ class RealtimeClient:
         if self._batch:
             query["batch"] = 1
         parts = urlsplit(self._url)
-        return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(query)]))))
+        return urlunsplit(
+            parts._replace(query="&".join(filter(None, [parts.query, urlencode(query, quote_via=quote)])))
+        )
 
     async def _receive(self, socket: ClientConnection) -> None:
         # Cancelling `recv` loses no message.

@@ -62,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Count = 0
     """Sockets in all; more get 503. `JASAWEB_RT_MAX_CONNECTIONS`; from `ulimit -n` where not given."""
     max_connections_per_user: Count = 10
-    """Sockets of one user; one more closes with 1008. `JASAWEB_RT_MAX_CONNECTIONS_PER_USER`."""
+    """Sockets of one user; one more closes the idlest of them with 4004. `JASAWEB_RT_MAX_CONNECTIONS_PER_USER`."""
     max_connections_per_ip: Count = 100
     """Sockets from one address; more get 429. `JASAWEB_RT_MAX_CONNECTIONS_PER_IP`."""
     connect_rate_per_ip: Count = 20
@@ -94,12 +94,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     role: Literal["all", "gateway", "app"] = "all"
     """Which part of the server this process is. `JASAWEB_RT_ROLE`; this version knows `all`."""
     nats_url: str | None = None
-    """Servers of a cluster. `JASAWEB_RT_NATS_URL`; not in this version, nor `_NATS_CREDENTIALS` and `_NATS_CA`."""
-    nats_credentials: Path | None = None
-    nats_ca: Path | None = None
-    tls_cert: Path | None = None
-    """PEM files. `JASAWEB_RT_TLS_CERT`, `JASAWEB_RT_TLS_KEY`; not in this version."""
-    tls_key: Path | None = None
+    """NATS servers of a cluster. `JASAWEB_RT_NATS_URL`; not in this version."""
+    nats_credentials: str | None = None
+    """Credentials file for NATS. `JASAWEB_RT_NATS_CREDENTIALS`; not in this version."""
+    nats_ca: str | None = None
+    """File of the authority that NATS certificates are checked by. `JASAWEB_RT_NATS_CA`; not in this version."""
+    tls_cert: str | None = None
+    """PEM file of the certificate. `JASAWEB_RT_TLS_CERT`; not in this version."""
+    tls_key: str | None = None
+    """PEM file of its key. `JASAWEB_RT_TLS_KEY`; not in this version."""
     app_url: str | None = None
     """Where a gateway forwards. `JASAWEB_RT_APP_URL`; not in this version."""
     compress_min_bytes: Count = 512

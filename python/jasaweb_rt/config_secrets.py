@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import tempfile
@@ -13,6 +14,8 @@ from jasaweb_rt.config_source import variable
 from jasaweb_rt.exceptions import ConfigurationError
 
 __all__ = ["MINIMUM_BYTES", "derive", "generated", "resolve"]
+
+logger = logging.getLogger(__name__)
 
 MINIMUM_BYTES = 32
 """RFC 7518 section 3.2: a key of HS256 is at least as long as its hash."""
@@ -48,6 +51,11 @@ def generated(path: Path) -> str:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _create(path, secrets.token_urlsafe(48))
+            logger.warning(
+                "%s is not set: made one and kept it in %s; set the site's own to accept sessions of the site",
+                variable("jwt_secret"),
+                path,
+            )
         return _checked(str(path), path.read_text().strip())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(

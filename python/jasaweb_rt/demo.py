@@ -28,7 +28,7 @@ async def seed(connection: asyncpg.Connection) -> None:
     """
     if others := await users.count_except(connection, EMAILS):
         raise ConfigurationError(
-            f"--demo refuses this database, which holds {others} other users; "
+            f"--demo refuses this database, since it holds other users ({others}); "
             "leave --demo out, or set DATABASE_URL to an empty database."
         )
     if all([await users.find_by_email(connection, email) for email in EMAILS]):

@@ -43,6 +43,8 @@ _KEEP_ALIVE_SECONDS = 120
 _HTTP_START_SECONDS = 10.0
 # A supervisor may signal the process and its group, which comes as two signals and means one.
 _SAME_WISH_SECONDS = 0.3
+_SOCKET_NAME = "app.sock"
+_SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un without its end: 107 on Linux, 103 on macOS
 
 
 class Server:
@@ -71,6 +73,7 @@ class Server:
         self._postgres: EmbeddedPostgres | None = None
         self._folder: Path | None = None
         self._stop_began: float | None = None
+        self._guard: threading.Timer | None = None
 
     def run(self) -> None:
         """Runs until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
@@ -91,7 +94,7 @@ class Server:
 
     def _run(self) -> None:
         # In a folder of its own that only we may enter: whoever reaches the socket is believed every header.
-        self._folder = Path(tempfile.mkdtemp(prefix="jasaweb-rt-app-"))
+        self._folder = _short_folder()
         try:
             url = self._settings.database_url
             if url is None:
@@ -105,6 +108,8 @@ class Server:
             if self._postgres is not None:
                 self._postgres.stop(max(1.0, self._remaining()))
             shutil.rmtree(self._folder, ignore_errors=True)
+            if self._guard is not None:
+                self._guard.cancel()
 
     async def _serve(self, database_url: str) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
@@ -113,6 +118,7 @@ class Server:
         def on_signal() -> None:
             if self._stop_began is not None and time.monotonic() - self._stop_began > _SAME_WISH_SECONDS:
                 self._end_at_once()
+            logger.info("stopping; a second signal ends at once")
             self._begin_to_stop()
             stop.set()
             starting.cancel()
@@ -129,7 +135,7 @@ class Server:
                 async with acquire(pool) as connection:
                     await demo.seed(connection)
             assert self._folder is not None  # noqa: S101  # set by `_run`
-            gateway = Gateway(self._settings, database_url, self._folder / "app.sock")
+            gateway = Gateway(self._settings, database_url, self._folder / _SOCKET_NAME)
             services = Services(self._settings, pool, gateway, demo=self._demo)
             await self._serve_http(gateway, services, stop)
         finally:
@@ -144,8 +150,9 @@ class Server:
     async def _serve_http(self, gateway: Gateway, services: Services, stop: asyncio.Event) -> None:
         assert self._folder is not None  # noqa: S101  # set by `_run`
         app: ASGIApp = create_app(self._settings, services=services)
-        http = _HttpServer(_logged(app) if self._access_log else app, self._settings.drain_seconds)
-        serving = asyncio.ensure_future(http.serve_on(self._folder / "app.sock"))
+        app = _head_as_get(_logged(app) if self._access_log else app)
+        http = _HttpServer(app, self._settings.drain_seconds)
+        serving = asyncio.ensure_future(http.serve_on(self._folder / _SOCKET_NAME))
         try:
             await http.wait_started(serving)
             try:
@@ -173,10 +180,9 @@ class Server:
         if self._stop_began is not None:
             return
         self._stop_began = time.monotonic()
-        logger.info("stopping; a second signal ends at once")
-        guard = threading.Timer(self._settings.drain_seconds, self._end_at_once)
-        guard.daemon = True
-        guard.start()
+        self._guard = threading.Timer(self._settings.drain_seconds, self._end_at_once)
+        self._guard.daemon = True
+        self._guard.start()
 
     def _remaining(self) -> float:
         """Seconds left of a stop; all of them before it has begun."""
@@ -190,6 +196,16 @@ class Server:
         sys.stderr.write("Ended without waiting.\n")
         sys.stderr.flush()
         os._exit(1)
+
+
+def _short_folder() -> Path:
+    """A new folder that only we may enter, with a name that leaves room for the socket's."""
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes it private
+        folder = Path(tempfile.mkdtemp(prefix="jasaweb-rt-app-", dir=parent))
+        if len(os.fsencode(folder / _SOCKET_NAME)) <= _SOCKET_PATH_LIMIT:
+            return folder
+        folder.rmdir()
+    raise RealtimeError("The name of every temporary folder is too long for a Unix socket; set TMPDIR to a shorter one")
 
 
 class _HttpServer(uvicorn.Server):
@@ -245,6 +261,15 @@ async def _first(stop: asyncio.Event, serving: "asyncio.Future[None]") -> None:
 
 async def _wait(event: asyncio.Event) -> None:
     await event.wait()
+
+
+def _head_as_get(app: ASGIApp) -> ASGIApp:
+    """Answers HEAD as GET (RFC 9110 section 9.3.2); uvicorn leaves out the content."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope, receive, send)  # type: ignore[arg-type]
+
+    return answer
 
 
 def _logged(app: ASGIApp) -> ASGIApp:

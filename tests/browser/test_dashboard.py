@@ -318,8 +318,8 @@ class TestReconnect:
         await elsewhere.get_by_role("button", name="Mark “one” as read").click()
         await expect(badge(elsewhere)).to_have_text("1 unread")
         await relay.start()
-        await expect(badge(page)).to_have_text("1 unread")
         await expect(page.locator(".notification.unread h3")).to_have_text(["two"])
+        await expect(badge(page)).to_have_text("1 unread")
 
     async def test_network_of_the_browser_off_and_on(self, app: Application, new_page: NewPage, watch: Watch) -> None:
         watch.allow(CUT)

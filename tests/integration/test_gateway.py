@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import get_args
 
 import asyncpg
 import msgspec
@@ -10,7 +11,8 @@ import pytest
 from jasaweb_rt.config import Settings
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError
 from jasaweb_rt.gateway import Gateway
-from jasaweb_rt.realtime import NewNotification
+from jasaweb_rt.messages import Envelope
+from jasaweb_rt.realtime import NewNotification, NotificationType
 from tests.support.databases import add_users
 from tests.support.sockets import closed, frame, frames, opened, opened_many, until
 from tests.support.tokens import SECRET
@@ -97,6 +99,24 @@ async def test_nobody_gets_anothers(gateway: Gateway, connection: asyncpg.Connec
             await insert(connection, "anna" if number % 3 else "budi", number, number)
         assert {(await frame(anna))["id"].split("-")[0] for _ in range(13)} == {"anna"}
         assert {(await frame(budi))["id"].split("-")[0] for _ in range(6)} == {"budi"}
+
+
+async def test_five_connections_each_never_see_the_others(gateway: Gateway, connection: asyncpg.Connection) -> None:
+    """Whatever the type, durable or direct, and for changes of the read state too."""
+    async with opened_many(gateway.server, ("anna", "client"), ("budi", "client"), count=5) as sockets:
+        for own in sockets.values():
+            assert [(await frame(socket))["type"] for socket in own] == ["sync"] * 5
+        types = get_args(NotificationType)
+        for kind in types:
+            gateway.realtime.broadcast_to_user("anna", Envelope(type=kind, data={}, timestamp="", id="direct"))
+            notification = await gateway.realtime.notify("anna", kind, title=kind, message="", connection=connection)
+            await connection.execute("update real_time_notifications set read_at = now() where id = $1", notification)
+        for socket in sockets["anna"]:
+            received = [item["type"] for item in await frames(socket, 3 * len(types))]
+            assert sorted(received) == sorted([*types, *types, *["read"] * len(types)])
+        gateway.realtime.broadcast_to_all('{"type": "end"}')
+        for socket in [*sockets["anna"], *sockets["budi"]]:
+            assert await frame(socket) == {"type": "end"}
 
 
 async def test_writers_at_once_are_seen_in_commit_order(

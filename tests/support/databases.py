@@ -1,6 +1,9 @@
 """Databases and roles for single tests."""
 
+import contextlib
 import urllib.parse
+import uuid
+from collections.abc import AsyncIterator
 
 import asyncpg
 
@@ -37,3 +40,29 @@ async def add_users(connection: asyncpg.Connection, *users: tuple[str, str]) -> 
         """,
         users,
     )
+
+
+@contextlib.asynccontextmanager
+async def add_role(url: str, *grants: str) -> AsyncIterator[str]:
+    """A role that may do nothing but what `grants` say, each like `select on public.users`; gone with the block."""
+    role = f"role_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"create role {role}")
+        for grant in grants:
+            await connection.execute(f"grant {grant} to {role}")
+        yield role
+        await connection.execute(f"drop owned by {role}")
+        await connection.execute(f"drop role {role}")
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def acting_as(connection: asyncpg.Connection, role: str) -> AsyncIterator[None]:
+    """Inside the block, `connection` has the rights of `role` and no others."""
+    await connection.execute(f"set session authorization {role}")
+    try:
+        yield
+    finally:
+        await connection.execute("reset session authorization")

@@ -58,6 +58,11 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert (settings.port, settings.host) == (2, "::1")
 
 
+def test_an_unknown_name_in_the_file_is_an_error_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="JASAWEB_RT_PROT is not a setting"):
+        load(tmp_path, "JASAWEB_RT_PROT=1\n")
+
+
 def test_an_empty_value_is_none(tmp_path: Path) -> None:
     assert load(tmp_path, JASAWEB_RT_NATS_URL="", DATABASE_URL=" ").database_url is None
 

@@ -58,7 +58,8 @@ def main(debug: bool) -> None:
 
 
 def _say(error: object) -> None:
-    click.echo(f"Error: {str(error).rstrip('.')}.", err=True)
+    sentence = str(error).rstrip(".")
+    click.echo(f"Error: {sentence}{'' if sentence.endswith('?') else '.'}", err=True)
 
 
 for command in (serve, migrate, database_url, token, notify, listen):

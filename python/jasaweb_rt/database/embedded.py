@@ -127,8 +127,8 @@ class EmbeddedPostgres:
         Takes about a second the first time; blocks. `EmbeddedPostgresError`: a second server on this data directory, no
         binaries, no way to run as root, data of another major version.
         """
-        if self._thread is not None:
-            raise EmbeddedPostgresError("The embedded PostgreSQL was started already")
+        if self._thread is not None or self._stopping.is_set():
+            raise EmbeddedPostgresError("An EmbeddedPostgres is started once; make another one")
         # Traversable for root's other self `nobody`; what is secret in it has its own mode.
         self._data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         try:

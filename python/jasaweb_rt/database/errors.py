@@ -26,9 +26,9 @@ def is_unavailable(error: BaseException, connection: asyncpg.Connection | None =
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate or "").startswith(_UNAVAILABLE)
     if isinstance(error, OSError):
-        return connection is None or connection.is_closed()
+        return connection is None or _is_closed(connection)
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-        return connection is not None and connection.is_closed()
+        return connection is not None and _is_closed(connection)
     return False
 
 
@@ -49,3 +49,11 @@ def database_errors(where: str = "PostgreSQL", connection: asyncpg.Connection | 
         if not is_unavailable(error, connection):
             raise
         raise unavailable(error, where) from error
+
+
+def _is_closed(connection: asyncpg.Connection) -> bool:
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        # The pool takes back a lost connection by itself, and then even this may not be asked of it.
+        return True

@@ -26,6 +26,7 @@ MIGRATION_LOCK: Final = 0x6A61736177656203
 """Advisory lock of whoever migrates: "jasaweb", 3."""
 
 _OLDEST_POSTGRES = 14
+_TRIGGERS = frozenset({"jasaweb_rt_inserted", "jasaweb_rt_updated", "jasaweb_rt_deleted", "jasaweb_rt_truncated"})
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _NO_TRANSACTION = "-- no-transaction"
 _LOCK_TIMEOUT = "5s"
@@ -99,6 +100,8 @@ async def migrate(url: str, *, directory: Traversable | None = None, turn_second
         missing = _missing(migrations, await _applied(connection))
         for migration in missing:
             await _apply(connection, migration)
+        if directory is None:
+            await _check_triggers(connection)
         return [migration.name for migration in missing]
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise _as_ours(error, url, connection) from error
@@ -113,8 +116,10 @@ async def pending(url: str, *, directory: Traversable | None = None) -> list[str
     connection = await _connect(url)
     try:
         exists = await connection.fetchval("select to_regclass('jasaweb_rt.migrations') is not null")
-        applied = await _applied(connection) if exists else {}
-        return [migration.name for migration in _missing(migrations, applied)]
+        missing = _missing(migrations, await _applied(connection) if exists else {})
+        if directory is None and not missing:
+            await _check_triggers(connection)
+        return [migration.name for migration in missing]
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise _as_ours(error, url, connection) from error
     finally:
@@ -177,6 +182,22 @@ def _missing(migrations: list[Migration], applied: dict[int, Any]) -> list[Migra
                 "and put the change into a new file"
             )
     return [migration for migration in migrations if migration.version not in applied]
+
+
+async def _check_triggers(connection: asyncpg.Connection) -> None:
+    """Whoever drops the guide's table and makes it anew (`prisma migrate reset`) takes our triggers with it."""
+    rows = await connection.fetch(
+        """
+        select tgname from pg_trigger
+        where tgrelid = to_regclass('public.real_time_notifications') and not tgisinternal and tgenabled in ('O', 'A')
+        """
+    )
+    absent = sorted(_TRIGGERS - {row["tgname"] for row in rows})
+    if absent:
+        raise MigrationError(
+            f"The table real_time_notifications has lost its triggers ({', '.join(absent)}): enable them, or where the "
+            "table was made anew, run DROP SCHEMA jasaweb_rt CASCADE and migrate again, which numbers its rows anew"
+        )
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:

@@ -102,6 +102,8 @@ def _options(
         "server_settings": {
             "application_name": application_name,
             "timezone": "UTC",
+            # Every statement of ours is short; compiling one that is estimated wrongly takes longer than running it.
+            "jit": "off",
             "statement_timeout": str(int(statement_seconds * 1000)),
             "lock_timeout": str(int(lock_seconds * 1000)),
             # A peer that lost its power is found dead in some 10 s, and its locks with it.

@@ -7,6 +7,8 @@ from typing import Literal
 import asyncpg
 import msgspec
 
+from jasaweb_rt.exceptions import NotFoundError
+
 ProjectType = Literal["sekolah", "berita", "company"]
 ProjectStatus = Literal["pending_payment", "in_progress", "review", "completed"]
 
@@ -66,8 +68,8 @@ async def list_for(connection: asyncpg.Connection, user_id: str | None) -> list[
     return [_project(row) for row in rows]
 
 
-async def set_status(connection: asyncpg.Connection, project_id: str, status: ProjectStatus) -> Project | None:
-    """Sets status and `updated_at`; the project as it is then, or None where there is none with this id."""
+async def set_status(connection: asyncpg.Connection, project_id: str, status: ProjectStatus) -> Project:
+    """Sets status and `updated_at`; returns the project as it is then. NotFoundError: there is none with this id."""
     row = await connection.fetchrow(
         f"""
         update public.projects set status = $2::text::public."ProjectStatus", updated_at = now() at time zone 'UTC'
@@ -76,7 +78,9 @@ async def set_status(connection: asyncpg.Connection, project_id: str, status: Pr
         project_id,
         status,
     )
-    return None if row is None else _project(row)
+    if row is None:
+        raise NotFoundError(f"There is no project {project_id}")
+    return _project(row)
 
 
 async def insert_missing(connection: asyncpg.Connection, projects: Sequence[NewProject]) -> list[str]:

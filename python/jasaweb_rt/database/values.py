@@ -15,8 +15,8 @@ TRUNCATED = {"truncated": True}
 def decode_json(text: str | None, notification_id: str) -> Any:  # noqa: ANN401 - any JSON
     """The value of a `jsonb` column that was read as text; None for NULL.
 
-    PostgreSQL stores numbers beyond a double and nests deeper than a decoder goes. A number that is too large becomes
-    infinity, and a value that cannot be decoded at all becomes the stub: one odd row must not hold up those behind it.
+    PostgreSQL stores numbers of any length and nests deeper than a decoder goes. What cannot be decoded becomes the
+    stub: one odd row must not hold up those behind it.
     """
     if text is None:
         return None

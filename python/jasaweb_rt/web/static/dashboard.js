@@ -60,6 +60,8 @@ function createClient(lastSeq) {
     else if (message.seq !== undefined) announce(data);
   });
   client.on("read", ({ data }) => showRead(data));
+  // The page sends nothing but read marks, and never a wrong one: the server could not do it now.
+  client.on("error", () => toast(text.failed, "", "high"));
   client.on("sync", ({ data }) => {
     awayUntil = data.headSeq;
     // Which ones were read elsewhere meanwhile is told by nothing but the inbox itself.

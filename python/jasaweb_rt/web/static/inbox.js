@@ -17,30 +17,42 @@ const MAX_KEPT = 500;
 const MAX_EMPTY_PAGES = 10;
 
 let turn = 0;
+/** What was marked while a list was under way: its answer may be older. @type {ReadRange[] | null} */
+let marked = null;
 
 /**
- * Reads the newest page anew.
+ * Reads anew what is shown, at least the newest page.
  * @returns {Promise<number | undefined>} the `seq` up to which the inbox is known; undefined: it could not be read
  */
 export async function loadInbox() {
   const own = ++turn;
+  marked = [];
   if (getState().inboxLoading === "failed") setState({ inboxLoading: "loading" });
   try {
     const { headSeq } = await get(`/api/notifications?after=${Number.MAX_SAFE_INTEGER}&limit=1`);
-    const from = Math.max(0, headSeq - PAGE);
-    const { items, unread } = await get(`/api/notifications?after=${from}&limit=${PAGE}`);
+    const { inbox, inboxFrom } = getState();
+    const from = Math.max(0, headSeq - MAX_KEPT, Math.min(headSeq - PAGE, inbox.length > 0 ? inboxFrom : headSeq));
+    const { items, unread } = await get(`/api/notifications?after=${from}&limit=${MAX_KEPT}`);
     if (own !== turn) return headSeq;
-    // What arrived by the socket meanwhile lies above the page.
+    // What arrived by the socket meanwhile lies above.
     const newer = getState().inbox.filter(({ seq }) => seq > headSeq);
+    const known = items.filter((/** @type {Notification} */ { seq }) => seq <= headSeq);
     setState({
-      inbox: sorted([...newer, ...items]),
+      inbox: sorted([...newer, ...known]),
       inboxFrom: from,
       inboxLoading: "ready",
-      unread: getState().connection.unread ?? unread,
+      // Once the socket has told a count, that one is newer than any answer.
+      unread: getState().unread ?? unread,
     });
+    const meanwhile = marked ?? [];
+    marked = null;
+    meanwhile.forEach(showRead);
     return headSeq;
   } catch {
-    if (own === turn) setState({ inboxLoading: "failed" });
+    if (own === turn) {
+      marked = null;
+      setState({ inboxLoading: "failed" });
+    }
     return undefined;
   }
 }
@@ -54,6 +66,7 @@ export function receive({ id, seq, type, data, timestamp }) {
 
 /** @param {ReadRange} what as told by the server */
 export function showRead(what) {
+  marked?.push(what);
   const isRead = "ids" in what ? ({ id }) => what.ids.includes(id) : ({ seq }) => seq <= what.upTo;
   const readAt = new Date().toISOString();
   setState({ inbox: getState().inbox.map((item) => (!item.readAt && isRead(item) ? { ...item, readAt } : item)) });

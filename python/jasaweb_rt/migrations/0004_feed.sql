@@ -12,7 +12,7 @@ create table jasaweb_rt.counters (
   constraint counters_pkey primary key (user_id)
 ) with (fillfactor = 70);
 comment on column jasaweb_rt.counters.head_seq is 'seq of the newest notification that the user ever had; never falls';
-comment on column jasaweb_rt.counters.rev is 'version of this row: of two unread counts, the greater rev has the newer one';
+comment on column jasaweb_rt.counters.rev is 'version of this row: the greater of two is the newer';
 
 -- The order of each user's notifications. A deleted notification leaves its seq unused.
 create table jasaweb_rt.feed (
@@ -34,7 +34,8 @@ create table jasaweb_rt.outbox (
   detail jsonb,
   constraint outbox_pkey primary key (id),
   constraint outbox_kind_check check (
-    (kind = 'notification' and seq is not null and detail is null) or (kind = 'read' and seq is null and detail is not null)
+    (kind = 'notification' and seq is not null and detail is null)
+    or (kind = 'read' and seq is null and detail is not null)
   )
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 0.5);
 comment on column jasaweb_rt.outbox.detail is 'of a row of kind read: {"ids": [...]} or {"upTo": seq}';

@@ -50,8 +50,9 @@ begin
     ('real_time_notifications', 'read_at', 'timestamp(3) without time zone', false),
     ('real_time_notifications', 'created_at', 'timestamp(3) without time zone', true)
   ), actual as (
-    select c.relname::text as name, c.relkind, a.attname::text as attribute, format_type(a.atttypid, a.atttypmod) as type,
-           a.attnotnull as required, a.atthasdef or a.attidentity <> '' as filled
+    select c.relname::text as name, c.relkind, a.attname::text as attribute,
+           format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as required,
+           a.atthasdef or a.attidentity <> '' as filled
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace and n.nspname = 'public'
     join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -63,12 +64,14 @@ begin
     select 1, name, attribute, case
         when a.type is null then format('column %I.%I is missing (expected: %s)', name, attribute, e.type)
         when a.type <> e.type then format('column %I.%I is %s where %s is expected', name, attribute, a.type, e.type)
-        else format('column %I.%I must be %s', name, attribute, case when e.required then 'NOT NULL' else 'nullable' end)
+        when e.required then format('column %I.%I must be NOT NULL', name, attribute)
+        else format('column %I.%I must be nullable', name, attribute)
       end
     from expected e left join actual a using (name, attribute)
     where a.type is distinct from e.type or a.required <> e.required
     union all
-    select 2, a.name, a.attribute, format('column %I.%I is unknown, NOT NULL and without a default', a.name, a.attribute)
+    select 2, a.name, a.attribute,
+           format('column %I.%I is unknown, NOT NULL and without a default', a.name, a.attribute)
     from actual a left join expected e using (name, attribute)
     where e.type is null and a.required and not a.filled
       and a.name in ('websocket_connections', 'websocket_messages', 'real_time_notifications')
@@ -99,14 +102,17 @@ begin
   )
   select string_agg(format('enum %I lacks %L', e.name, e.label), '; ' order by e.name, e.label) into wrong
   from expected e
-  where not exists (select from pg_enum l where l.enumtypid = to_regtype(format('public.%I', e.name)) and l.enumlabel = e.label);
+  where not exists (
+    select from pg_enum l where l.enumtypid = to_regtype(format('public.%I', e.name)) and l.enumlabel = e.label
+  );
   if wrong is not null then
     raise exception '%', wrong using errcode = 'object_not_in_prerequisite_state',
       hint = 'Give these types the labels of the implementation guide (prisma db push), then migrate again.';
   end if;
 end $$;
 
-create unique index if not exists websocket_connections_connection_id_key on public.websocket_connections (connection_id);
+create unique index if not exists websocket_connections_connection_id_key
+  on public.websocket_connections (connection_id);
 create index if not exists websocket_connections_user_id_idx on public.websocket_connections (user_id);
 create index if not exists websocket_connections_connection_id_idx on public.websocket_connections (connection_id);
 create index if not exists websocket_connections_status_idx on public.websocket_connections (status);
@@ -119,7 +125,8 @@ create index if not exists websocket_messages_delivered_idx on public.websocket_
 create index if not exists real_time_notifications_user_id_idx on public.real_time_notifications (user_id);
 create index if not exists real_time_notifications_type_idx on public.real_time_notifications (type);
 create index if not exists real_time_notifications_created_at_idx on public.real_time_notifications (created_at);
-create index if not exists real_time_notifications_user_id_read_at_idx on public.real_time_notifications (user_id, read_at);
+create index if not exists real_time_notifications_user_id_read_at_idx
+  on public.real_time_notifications (user_id, read_at);
 
 do $$
 begin

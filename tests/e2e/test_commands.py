@@ -1,0 +1,130 @@
+"""Each command as a user calls it."""
+
+import json
+import signal
+from pathlib import Path
+
+import asyncpg
+import jwt
+import pytest
+
+from tests.support.people import insert_people
+from tests.support.program import TOKEN_SECRET, Program, environment, names, program, run
+
+
+async def test_help_and_version(tmp_path: Path) -> None:
+    code, output = await run(tmp_path, environment(), "--help")
+    assert code == 0
+    for command in ("serve", "migrate", "database-url", "token", "notify", "listen"):
+        assert command in output
+    assert (await run(tmp_path, environment(), "--version"))[0] == 0
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["none"],
+        ["serve", "--none"],
+        ["serve", "--port", "70000"],
+        ["token"],
+        ["token", "u", "--role", "root"],
+        ["token", "u", "--ttl", "0"],
+        ["notify", "u", "--type", "none", "--title", "t", "--message", "m"],
+        ["notify", "u", "--type", "user_message", "--title", "t", "--message", "m", "--data", "[1]"],
+        ["notify", "u", "--type", "user_message", "--title", "t"],
+        ["listen"],
+        ["listen", "--user", "u", "--token", "t"],
+    ],
+)
+async def test_bad_usage_exits_with_2(tmp_path: Path, arguments: list[str]) -> None:
+    code, output = await run(tmp_path, environment(), *arguments)
+    assert code == 2
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["migrate"], ["database-url"], ["token", "u", "--role", "admin"]])
+async def test_an_unknown_setting_is_an_error_of_every_command(tmp_path: Path, arguments: list[str]) -> None:
+    code, output = await run(tmp_path, environment(PROT="1"), *arguments)
+    assert code == 2
+    assert output == "Error: JASAWEB_RT_PROT is not a setting; did you mean JASAWEB_RT_PORT?\n"
+
+
+async def test_migrate_applies_once_and_check_says_what_is_missing(tmp_path: Path, empty_database_url: str) -> None:
+    environ = environment(empty_database_url)
+    code, output = await run(tmp_path, environ, "migrate", "--check")
+    assert code == 1
+    assert "missing 0001_site_tables" in output
+    code, output = await run(tmp_path, environ, "migrate")
+    assert code == 0
+    assert "applied 0001_site_tables" in output
+    for arguments in (["migrate"], ["migrate", "--check"]):
+        code, output = await run(tmp_path, environ, *arguments)
+        assert (code, "issing" in output) == (0, True)
+
+
+async def test_an_edited_migration_is_refused(
+    tmp_path: Path, database_url: str, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("update jasaweb_rt.migrations set checksum = 'other' where version = 4")
+    for arguments in (["migrate"], ["migrate", "--check"], ["serve"]):
+        code, output = await run(tmp_path, environment(database_url), *arguments)
+        assert code == 1
+        assert "0004_feed" in output
+        assert "Traceback" not in output
+
+
+async def test_the_database_url_is_printed_as_it_is(tmp_path: Path, database_url: str) -> None:
+    assert await run(tmp_path, environment(database_url), "database-url") == (0, database_url + "\n")
+    code, output = await run(tmp_path, environment(), "database-url")
+    assert code == 1
+    assert "DATABASE_URL is not set and no embedded PostgreSQL runs in this folder" in output
+
+
+async def test_a_token_needs_no_database_where_a_role_is_given(tmp_path: Path) -> None:
+    code, output = await run(tmp_path, environment(), "token", "somebody", "--role", "admin", "--ttl", "60")
+    assert code == 0
+    claims = jwt.decode(output.strip(), TOKEN_SECRET, algorithms=["HS256"], audience="websocket")
+    assert (claims["sub"], claims["role"], claims["exp"] - claims["iat"]) == ("somebody", "admin", 60)
+
+
+async def test_a_token_takes_role_and_name_from_the_table(
+    tmp_path: Path, database_url: str, connection: asyncpg.Connection
+) -> None:
+    await insert_people(connection)
+    code, output = await run(tmp_path, environment(database_url), "token", "admin")
+    assert code == 0
+    claims = jwt.decode(output.strip(), TOKEN_SECRET, algorithms=["HS256"], audience="websocket")
+    assert (claims["sub"], claims["role"], claims["name"]) == ("admin", "admin", "Admin")
+    code, output = await run(tmp_path, environment(database_url), "token", "nobody")
+    assert (code, "There is no user with the id 'nobody'" in output) == (1, True)
+
+
+async def test_notify_reaches_listen(server: Program, tmp_path: Path, database_url: str) -> None:
+    url = (await server.url()).replace("http", "ws") + "/ws"
+    environ = environment(database_url)
+    async with program(tmp_path, environ, "listen", "--user", "client", "--url", url) as listening:
+        await listening.line('"type":"sync"')
+        code, output = await run(
+            tmp_path,
+            environ,
+            *("notify", "client", "--type", "user_message", "--title", "Hello", "--message", "It works"),
+            *("--data", '{"priority": "high"}'),
+        )
+        assert code == 0
+        told = json.loads((await listening.line('.*"user_message".*'))[0])
+        assert told["id"] == output.strip()
+        assert told["data"] == {"title": "Hello", "message": "It works", "priority": "high"}
+        assert await listening.end(signal.SIGINT) == 0
+    code, output = await run(
+        tmp_path, environ, "notify", "nobody", "--type", "user_message", "--title", "t", "--message", "m"
+    )
+    assert (code, "There is no user" in output) == (1, True)
+
+
+async def test_listen_with_a_token_that_is_refused_ends(server: Program, tmp_path: Path) -> None:
+    url = (await server.url()).replace("http", "ws") + "/ws"
+    code, output = await run(tmp_path, environment(), "listen", "--token", "nonsense", "--url", url)
+    assert code == 1
+    assert "1008 Invalid authentication" in output
+    assert "Traceback" not in output

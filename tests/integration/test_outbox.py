@@ -1,0 +1,126 @@
+"""Draining: in order, each row once, and a relay that sleeps is woken by every commit."""
+
+import asyncio
+import random
+import re
+from pathlib import Path
+
+import asyncpg
+
+from jasaweb_rt.database import outbox
+from jasaweb_rt.database.pool import connect
+from tests.support.ledger import INSERT, drained
+
+
+def test_the_migration_has_the_same_lock() -> None:
+    sql = (Path(__file__).parents[2] / "migrations" / "0005_triggers.sql").read_text()
+    assert re.findall(r"lock_shared\((\d+)\)", sql) == [str(outbox.WAKE_LOCK)]
+    assert outbox.WAKE_LOCK.to_bytes(8, "big") == b"jasaweb\x01"
+
+
+async def test_in_order_and_once(connection: asyncpg.Connection) -> None:
+    for n in range(1, 26):
+        await connection.execute(INSERT, f"n{n}", "anna")
+    assert await outbox.waiting(connection) == 25
+    batches = []
+    while batch := await outbox.drain(connection, 10):
+        batches.append([row.seq for row in batch])
+    assert batches == [list(range(1, 11)), list(range(11, 21)), list(range(21, 26))]
+    assert await outbox.waiting(connection) == 0
+
+
+async def test_what_was_not_committed_is_drained_again(connection: asyncpg.Connection) -> None:
+    await connection.execute(INSERT, "n1", "anna")
+    transaction = connection.transaction()
+    await transaction.start()
+    assert len(await outbox.drain(connection, 10)) == 1
+    await transaction.rollback()
+    assert len(await outbox.drain(connection, 10)) == 1
+
+
+async def test_counters_are_those_of_now(connection: asyncpg.Connection) -> None:
+    await connection.execute(INSERT, "n1", "anna")
+    await connection.execute(INSERT, "n2", "anna")
+    assert [(row.seq, row.unread, row.rev) for row in await outbox.drain(connection, 10)] == [(1, 2, 2), (2, 2, 2)]
+
+
+async def test_a_second_drainer_takes_other_rows_and_never_waits(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    """A new leader may overlap the old: they share the rows, and none comes twice."""
+    for n in range(1, 5):
+        await connection.execute(INSERT, f"n{n}", "anna")
+    second = await connect(database_url)
+    async with connection.transaction():
+        first_rows = await outbox.drain(connection, 2)
+        second_rows = await asyncio.wait_for(outbox.drain(second, 10), 5)
+    assert [row.seq for row in first_rows + second_rows] == [1, 2, 3, 4]
+    await second.close()
+
+
+async def test_only_one_leads(database_url: str, connection: asyncpg.Connection) -> None:
+    other = await connect(database_url)
+    assert await outbox.try_lock(connection, outbox.LEADER_LOCK)
+    assert not await outbox.try_lock(other, outbox.LEADER_LOCK)
+    await outbox.unlock(connection, outbox.LEADER_LOCK)
+    assert await outbox.try_lock(other, outbox.LEADER_LOCK)
+    # A leader that is gone leads no more.
+    other.terminate()
+    async with asyncio.timeout(10):
+        while not await outbox.try_lock(connection, outbox.LEADER_LOCK):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_writer_notifies_only_a_relay_that_sleeps(database_url: str, connection: asyncpg.Connection) -> None:
+    relay = await connect(database_url)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    await relay.add_listener(outbox.CHANNEL, lambda *_: heard.put_nowait("wake"))
+    await connection.execute(INSERT, "awake", "anna")
+    assert await outbox.try_lock(relay, outbox.WAKE_LOCK)
+    await connection.execute(INSERT, "asleep", "anna")
+    await asyncio.wait_for(heard.get(), 5)
+    await outbox.unlock(relay, outbox.WAKE_LOCK)
+    # It cannot fall asleep while a writer is open that counts on it.
+    async with connection.transaction():
+        await connection.execute(INSERT, "open", "anna")
+        assert not await outbox.try_lock(relay, outbox.WAKE_LOCK)
+    assert await outbox.try_lock(relay, outbox.WAKE_LOCK)
+    await relay.close()
+    assert heard.empty()
+
+
+async def test_every_commit_wakes_or_is_seen(database_url: str, connection: asyncpg.Connection) -> None:
+    """A relay by the rule of the module, which never wakes by itself, gets everything that eight writers commit."""
+    wake = asyncio.Event()
+    relay = await connect(database_url)
+    await relay.add_listener(outbox.CHANNEL, lambda *_: wake.set())
+    chance = random.Random(7)  # noqa: S311 - repeatable, not secret
+    total = 8 * 60
+
+    async def writer(name: int) -> None:
+        own = await connect(database_url)
+        for n in range(60):
+            await asyncio.sleep(chance.choice([0, 0, 0.002, 0.01]))
+            await own.execute(INSERT, f"{name}-{n}", f"user-{n % 5}")
+        await own.close()
+
+    writing = asyncio.gather(*(writer(name) for name in range(8)))
+    relayed = slept = 0
+    while relayed < total:
+        if rows := await outbox.drain(relay, 50):
+            relayed += len(rows)
+            continue
+        if not await outbox.try_lock(relay, outbox.WAKE_LOCK):
+            await asyncio.sleep(0.001)
+            continue
+        wake.clear()
+        rows = await outbox.drain(relay, 50)
+        relayed += len(rows)
+        if not rows and relayed < total:
+            slept += 1
+            await asyncio.wait_for(wake.wait(), 20)
+        await outbox.unlock(relay, outbox.WAKE_LOCK)
+    await writing
+    assert slept > 0
+    assert await drained(connection) == []
+    await relay.close()

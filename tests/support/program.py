@@ -1,0 +1,129 @@
+"""The command `jasaweb-rt` as a process of its own, in a folder of its own."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.people import SECRET
+
+START_SECONDS = 25.0
+END_SECONDS = 20.0
+TOKEN_SECRET = "the-token-secret-of-the-tests-is-long-too"
+
+_LISTENING = re.compile(r"listening on (http://\S+)")
+
+
+class Program:
+    """A running command. Its output is read as it comes, so that no pipe fills."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._lines: list[str] = []
+        self._changed = asyncio.Event()
+        self._readers = [
+            asyncio.ensure_future(self._read(stream)) for stream in (process.stdout, process.stderr) if stream
+        ]
+
+    @property
+    def output(self) -> str:
+        """What it wrote until now, to both streams."""
+        return "".join(self._lines)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._process.returncode is not None
+
+    async def line(self, pattern: str | re.Pattern[str], seconds: float = START_SECONDS) -> re.Match[str]:
+        """The first line in which `pattern` is found, as soon as it is written."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    self._changed.clear()
+                    for line in self._lines:
+                        if match := re.search(pattern, line):
+                            return match
+                    if all(reader.done() for reader in self._readers):
+                        raise AssertionError(f"it ended without {pattern!r}:\n{self.output}")
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"no {pattern!r} in time:\n{self.output}") from None
+
+    async def url(self) -> str:
+        """Where it listens, once it does."""
+        return (await self.line(_LISTENING))[1]
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def end(self, number: signal.Signals | None = None, seconds: float = END_SECONDS) -> int:
+        """Sends a signal if there is one, and waits for the exit code."""
+        if number is not None and not self.ended:
+            self._process.send_signal(number)
+        async with asyncio.timeout(seconds):
+            code = await self._process.wait()
+            await asyncio.gather(*self._readers)
+        return code
+
+    async def clear_away(self) -> None:
+        """Kills it if it still runs."""
+        if not self.ended:
+            self._process.kill()
+        await self.end()
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        async for line in stream:
+            self._lines.append(line.decode())
+            self._changed.set()
+        self._changed.set()
+
+
+def environment(database_url: str | None = None, **settings: str) -> dict[str, str]:
+    """An environment without foreign settings: `settings` without their prefix, a free port, secrets of the tests."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("JASAWEB_RT_") and name != "DATABASE_URL"
+    }
+    given = {"PORT": "0", "JWT_SECRET": SECRET, "TOKEN_SECRET": TOKEN_SECRET} | settings
+    kept |= {f"JASAWEB_RT_{name}": value for name, value in given.items()}
+    return kept if database_url is None else kept | {"DATABASE_URL": database_url}
+
+
+@asynccontextmanager
+async def program(folder: Path, environ: Mapping[str, str], *arguments: str) -> AsyncIterator[Program]:
+    """Starts `jasaweb-rt` with `arguments`; it is gone at the end."""
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "jasaweb-rt"),
+        *arguments,
+        cwd=folder,
+        env=dict(environ),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    running = Program(process)
+    try:
+        yield running
+    finally:
+        await running.clear_away()
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def run(folder: Path, environ: Mapping[str, str], *arguments: str) -> tuple[int, str]:
+    """Runs `jasaweb-rt` to its end: exit code and everything it wrote."""
+    async with program(folder, environ, *arguments) as running:
+        code = await running.end(seconds=START_SECONDS)
+        return code, running.output
