@@ -158,7 +158,7 @@ class FanoutServer:
         sync: bool = False,
     ) -> FanoutServer: ...
     def start(self) -> None:
-        """Listens and returns. OSError: the port cannot be had."""
+        """Listens and returns. OSError: the port cannot be had. ServerStoppedError: it was stopped before."""
 
     def stop(self, drain_seconds: float = 10.0) -> None:
         """Closes every connection with 1001 and a retry time, and returns when all have gone.
@@ -190,7 +190,7 @@ class FanoutServer:
 
     def stats(self) -> Stats: ...
     def connections(self) -> list[ConnectionInfo]:
-        """Every open connection, in no particular order."""
+        """Every open connection, in no particular order. OverloadedError: a shard did not answer within 5 s."""
 
     def on_message(self, callback: Callable[[list[tuple[str, str, str, bytes]]], object]) -> None:
         """Calls `callback` with batches of `(connection_id, user_id, role, frame)`, on its own thread, until `stop`."""

@@ -1,8 +1,11 @@
 """Client frames: checked, and carried out or refused by an `error` frame; the socket stays open."""
 
 import asyncio
+import contextlib
 import logging
 import time
+
+import asyncpg
 
 from jasaweb_rt._core import ClientFrame, FanoutServer, verify_token
 from jasaweb_rt.database import notifications
@@ -34,7 +37,7 @@ class Dispatch:
         try:
             self._waiting.put_nowait(frame)
         except asyncio.QueueFull:
-            self._server.send(frame.connection_id, error_frame("overloaded", "The server is busy; try again later"))
+            self._tell(frame.connection_id, error_frame("overloaded", "The server is busy; try again later"))
 
     async def run(self) -> None:
         """Carries out frames until it is cancelled."""
@@ -51,10 +54,15 @@ class Dispatch:
             await self._carry_out(frame, kind, message, ref)
         except InvalidFrameError:
             raise
-        except RealtimeError as error:
+        except (RealtimeError, asyncpg.PostgresError) as error:
             # Not the client's fault, so it is told and not counted against it.
-            self._server.send(frame.connection_id, error_frame("unavailable", "Try again later", ref))
+            self._tell(frame.connection_id, error_frame("unavailable", "Try again later", ref))
             logger.warning("a %s frame could not be carried out: %s", kind, error)
+
+    def _tell(self, connection_id: str, frame: bytes) -> None:
+        # Where not even this can be sent, nothing else of the frames that wait may suffer.
+        with contextlib.suppress(RealtimeError):
+            self._server.send(connection_id, frame)
 
     async def _carry_out(self, frame: ClientFrame, kind: str, message: ClientMessage, ref: str | None) -> None:
         match message:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import asyncpg
 
-from jasaweb_rt._core import ClientFrame, FanoutServer, LogRecord, SyncRequest
+from jasaweb_rt._core import ClientFrame, Disconnected, FanoutServer, LogRecord, SyncRequest
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import pool
 from jasaweb_rt.dispatch import Dispatch
@@ -182,6 +182,8 @@ class Gateway:
                     sync.request(event)
                 case ClientFrame():
                     dispatch.put(event)
+                case Disconnected():
+                    sync.forget(event.connection_id)
                 case LogRecord():
                     core_logger.log(logging.getLevelNamesMapping()[event.level], "%s", event.message)
                 case _:

@@ -5,6 +5,7 @@ answered by one statement. A later frame shows a gap; where none follows, only a
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Sequence
 
@@ -37,7 +38,7 @@ class Sync:
         self._server = server
         self._page_bytes = send_queue_bytes // 4
         self._epoch: str | None = None
-        # One entry a connection, so it is bounded by their number; a later request of a session replaces the earlier.
+        # One entry an open connection; a later request of a session replaces the earlier.
         self._waiting: dict[str, SyncRequest] = {}
         self._wake = asyncio.Event()
 
@@ -46,19 +47,32 @@ class Sync:
         self._waiting[request.connection_id] = request
         self._wake.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many sessions wait for an answer."""
+        return len(self._waiting)
+
+    def forget(self, connection_id: str) -> None:
+        """Drops the request of a connection that has gone."""
+        self._waiting.pop(connection_id, None)
+
     async def run(self) -> None:
         """Answers until it is cancelled. While the database is away requests wait, and sessions with them."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
             while self._waiting:
-                batch = [self._waiting.pop(connection_id) for connection_id in list(self._waiting)[:_BATCH]]
+                batch = list(itertools.islice(self._waiting.values(), _BATCH))
                 try:
                     await self._answer(batch)
                 except DatabaseUnavailableError:
-                    for request in batch:
-                        self._waiting.setdefault(request.connection_id, request)
                     await asyncio.sleep(_RETRY_SECONDS)
+                except Exception:
+                    # Asked for again by each session that is still there, after a while.
+                    self._remove(batch)
+                    raise
+                else:
+                    self._remove(batch)
+            await self._wake.wait()
+            self._wake.clear()
 
     async def run_comparison(self) -> None:
         """Every 15 s: tells sessions that are behind the counters of their user, and sends them the unread count."""
@@ -86,6 +100,12 @@ class Sync:
             ]
         )
 
+    def _remove(self, batch: Sequence[SyncRequest]) -> None:
+        for request in batch:
+            # Not what was asked anew meanwhile.
+            if self._waiting.get(request.connection_id) is request:
+                del self._waiting[request.connection_id]
+
     async def _answer(self, requests: Sequence[SyncRequest]) -> None:
         asked = [CatchUpRequest(r.connection_id, r.user_id, r.after) for r in requests]
         async with self._connect() as connection:
@@ -93,7 +113,8 @@ class Sync:
                 self._epoch = await feed.epoch(connection)
             answers = await feed.catch_up(connection, asked, _PAGE)
         for request, answer in zip(requests, answers, strict=True):
-            if answer.role is None:
+            if answer.role not in {"admin", "client"}:
+                # No such user, or one with a role of the site's that has no place here.
                 self._server.disconnect(request.connection_id, _INVALID_AUTHENTICATION)
             else:
                 self._answer_one(request, answer, self._epoch, answer.role)

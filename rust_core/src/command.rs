@@ -81,6 +81,9 @@ pub(crate) enum Command {
         deadline: Duration,
     },
     Stop,
+    /// Makes the shard panic, which nothing else is known to do.
+    #[cfg(test)]
+    Panic,
 }
 
 impl Command {

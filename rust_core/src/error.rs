@@ -45,6 +45,9 @@ pub enum Error {
         /// The bound that was reached, in bytes.
         limit: usize,
     },
+    /// A shard did not answer in time: it is far behind, or has just lost its sessions by a panic.
+    #[error("a shard did not answer in time: try again later")]
+    NoAnswer,
     /// A frame is not valid UTF-8, so no text frame can carry it (RFC 6455 section 5.6).
     #[error("a frame must be valid UTF-8")]
     NotUtf8,

@@ -22,6 +22,9 @@ use crate::{token::Role, wake::Wake};
 /// core is the truth; client frames and requests are handed back to who sent them.
 pub const MAX_EVENTS: usize = 65_536;
 
+/// Bytes of client frames that may wait. Beyond it they are handed back, and nothing else is.
+pub const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
+
 /// How a connection ended, as the connection table names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -111,20 +114,33 @@ pub enum Event {
     },
 }
 
+impl Event {
+    fn frame_bytes(&self) -> usize {
+        if let Self::ClientFrame { frame, .. } = self { frame.len() } else { 0 }
+    }
+}
+
 /// The queue. Nobody listens until [`Self::listen`]; until then events vanish.
 #[derive(Debug)]
 pub struct EventQueue {
-    waiting: Mutex<VecDeque<Event>>,
+    waiting: Mutex<Waiting>,
     wake: Wake,
     listened: AtomicBool,
     dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<Event>,
+    /// Bytes of the client frames among them.
+    frame_bytes: usize,
 }
 
 impl EventQueue {
     /// An empty queue with its descriptor.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            waiting: Mutex::new(VecDeque::new()),
+            waiting: Mutex::default(),
             wake: Wake::new()?,
             listened: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
@@ -150,11 +166,13 @@ impl EventQueue {
             return true;
         }
         let mut waiting = self.waiting.lock();
-        if waiting.len() >= MAX_EVENTS {
+        let frame_bytes = waiting.frame_bytes + event.frame_bytes();
+        if waiting.events.len() >= MAX_EVENTS || (event.frame_bytes() > 0 && frame_bytes > MAX_FRAME_BYTES) {
             return false;
         }
-        waiting.push_back(event);
-        if waiting.len() == 1 {
+        waiting.frame_bytes = frame_bytes;
+        waiting.events.push_back(event);
+        if waiting.events.len() == 1 {
             self.wake.wake();
         }
         true
@@ -164,9 +182,10 @@ impl EventQueue {
     #[must_use]
     pub fn drain(&self, limit: usize) -> Vec<Event> {
         let mut waiting = self.waiting.lock();
-        let taken = waiting.len().min(limit);
-        let events = waiting.drain(..taken).collect();
-        if waiting.is_empty() {
+        let taken = waiting.events.len().min(limit);
+        let events: Vec<Event> = waiting.events.drain(..taken).collect();
+        waiting.frame_bytes -= events.iter().map(Event::frame_bytes).sum::<usize>();
+        if waiting.events.is_empty() {
             self.wake.clear();
         }
         events
@@ -219,6 +238,24 @@ mod tests {
         assert!(queue.wait(0));
         assert_eq!(queue.drain(1).len(), 1);
         assert!(!queue.wait(0));
+    }
+
+    #[test]
+    fn client_frames_are_bounded_in_bytes() {
+        let queue = EventQueue::new().unwrap();
+        queue.listen();
+        let large = Bytes::from(vec![b'x'; MAX_FRAME_BYTES / 4]);
+        let frame = || Event::ClientFrame {
+            connection_id: String::new(),
+            user_id: "user-1".into(),
+            role: Role::Client,
+            frame: large.clone(),
+        };
+        assert!((0..4).all(|_| queue.offer(frame())));
+        assert!(!queue.offer(frame()));
+        assert!(queue.offer(record("still taken")));
+        assert_eq!(queue.drain(1).len(), 1);
+        assert!(queue.offer(frame()));
     }
 
     #[test]

@@ -54,10 +54,13 @@ impl ShardHandle {
         self.backlog.load(Relaxed) > SHARD_BACKLOG_BYTES
     }
 
-    fn tell(&self, command: Command) -> Result<(), Error> {
+    pub(crate) fn tell(&self, command: Command) -> Result<(), Error> {
         let cost = command.cost();
         self.backlog.fetch_add(cost, Relaxed);
-        self.commands.send(command).map_err(|_| Error::Stopped)
+        self.commands.send(command).map_err(|_| {
+            self.backlog.fetch_sub(cost, Relaxed);
+            Error::Stopped
+        })
     }
 }
 
@@ -191,7 +194,7 @@ impl Hub {
         self.tell_connection(connection_id, |number| Command::ExtendSession(number, expires_at))
     }
 
-    /// Every open connection. Blocks until each shard has answered, 5 s at most.
+    /// Every open connection. Blocks until each shard has answered, 5 s at most; then [`Error::NoAnswer`].
     pub fn connections(&self) -> Result<Vec<ConnectionInfo>, Error> {
         let (sender, answers) = mpsc::channel();
         for shard in &self.0.shards {
@@ -202,7 +205,7 @@ impl Hub {
         let mut connections = Vec::with_capacity(self.0.index.total());
         for _ in &self.0.shards {
             let left = deadline.saturating_duration_since(Instant::now());
-            connections.extend(answers.recv_timeout(left).map_err(|_| Error::Stopped)?);
+            connections.extend(answers.recv_timeout(left).map_err(|_| Error::NoAnswer)?);
         }
         Ok(connections)
     }

@@ -60,6 +60,8 @@ pub mod sequence;
 pub mod server;
 pub mod session;
 mod shard;
+#[cfg(test)]
+mod test_support;
 pub mod token;
 mod transport;
 mod upgrade;

@@ -20,8 +20,8 @@ use crate::{close::CloseReason, events::Ending, session::Session, transport::Tra
 const READ_BUFFER_BYTES: usize = 512;
 
 /// Reads until the connection ends, then leaves the session to the shard to be taken out of its registry.
-pub(crate) async fn run(session: Rc<Session>, read_ahead: Bytes) {
-    let _departure = Departure(Rc::clone(&session));
+pub(crate) async fn run(departure: Departure, read_ahead: Bytes) {
+    let session = Rc::clone(&departure.0);
     let max_message_bytes = session.context.config.max_message_bytes;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
@@ -66,7 +66,12 @@ fn take(session: &Session, message: Message) {
             session.set_ending(code, &reason, Ending::Disconnected);
         }
         _ if session.is_closing() => {}
-        Message::Pong(payload) => session.pong(&payload),
+        Message::Pong(payload) => {
+            // One that nobody asked for is a frame like another.
+            if !session.pong(&payload) {
+                session.admits_frame();
+            }
+        }
         Message::Text(text) if session.admits_frame() => session.deliver_text(text.into()),
         Message::Binary(_) => close(session, CloseReason::BinaryRefused),
         Message::Ping(_) => {
@@ -127,8 +132,14 @@ async fn linger(session: &Session, peer_closed: bool) {
     }
 }
 
-/// Leaves the session to the shard, whatever ended its task.
-struct Departure(Rc<Session>);
+/// Leaves the session to the shard, whatever ended its task, be it that it never ran.
+pub(crate) struct Departure(Rc<Session>);
+
+impl Departure {
+    pub(crate) fn of(session: Rc<Session>) -> Self {
+        Self(session)
+    }
+}
 
 impl Drop for Departure {
     fn drop(&mut self) {

@@ -15,7 +15,7 @@ use std::{
     io,
     net::IpAddr,
     rc::Rc,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -71,8 +71,6 @@ pub(crate) struct Context {
     pub(crate) config: Arc<Config>,
     pub(crate) events: Arc<EventQueue>,
     pub(crate) counters: Arc<Counters>,
-    /// Bytes of commands that wait for the shard; the hub adds, the shard subtracts.
-    pub(crate) backlog: Arc<AtomicUsize>,
     pub(crate) clock: Clock,
     pub(crate) index: Arc<Index>,
     pub(crate) node_id: Arc<str>,
@@ -105,6 +103,8 @@ pub(crate) struct Session {
     asked_ms: Cell<u64>,
     /// The first answer, which confirms the identity, has come.
     confirmed: Cell<bool>,
+    /// Changed unread counts that came before the first answer.
+    early_reads: RefCell<Vec<(u64, Frame)>>,
     /// The next page is wanted once the queue has drained.
     page_wanted: Cell<bool>,
     expires_at: Cell<Option<u64>>,
@@ -151,6 +151,7 @@ impl Session {
             epoch: RefCell::new(resume.epoch.map(String::into_boxed_str)),
             asked_ms: Cell::new(0),
             confirmed: Cell::new(!context.config.sync),
+            early_reads: RefCell::default(),
             page_wanted: Cell::new(false),
             expires_at: Cell::new(session_expires_at),
             heard_ms: Cell::new(now),
@@ -221,3 +222,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,12 +30,12 @@ use crate::{
     command::{Audience, Command},
     config::Config,
     due_ring::DueRing,
-    events::EventQueue,
+    events::{Ending, EventQueue},
     frame::Frame,
     front_door::Admitted,
     index::Index,
     metrics::Counters,
-    reader,
+    reader::{self, Departure},
     session::{Context, Enqueued, Session},
 };
 
@@ -66,20 +66,28 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, parts: Parts) {
             config: Arc::clone(&config),
             events: Arc::clone(&events),
             counters: Arc::clone(&counters),
-            backlog: Arc::clone(&backlog),
             clock,
             index: Arc::clone(&index),
             node_id: Arc::clone(&node_id),
             departed: RefCell::default(),
             departure: Notify::new(),
         });
-        let shard = Shard::new(context);
-        let ended = catch_unwind(AssertUnwindSafe(|| LocalSet::new().block_on(runtime, shard.serve(&mut commands))));
+        let shard = Shard::new(Rc::clone(&context));
+        let tasks = LocalSet::new();
+        let serving = shard.serve(&mut commands, &backlog);
+        let ended = catch_unwind(AssertUnwindSafe(|| tasks.block_on(runtime, serving)));
+        // Each task leaves its session behind, which would keep its socket and its place in the index.
+        drop(tasks);
+        counters.panics.add(u64::from(ended.is_err()));
+        for session in context.departed.take() {
+            if ended.is_err() {
+                session.set_ending(1006, "", Ending::Error);
+            }
+            session.take_leave();
+        }
         if ended.is_ok() {
             return;
         }
-        counters.panics.add(1);
-        backlog.store(0, Relaxed);
         tracing::error!("a shard panicked; its connections were closed and it goes on without them");
     }
 }
@@ -110,7 +118,7 @@ impl Shard {
         }
     }
 
-    async fn serve(mut self, commands: &mut UnboundedReceiver<Command>) {
+    async fn serve(mut self, commands: &mut UnboundedReceiver<Command>, backlog: &AtomicUsize) {
         let config = &self.context.config;
         let shortest = config.pong_timeout.min(if config.ping_interval.is_zero() {
             config.pong_timeout
@@ -132,13 +140,13 @@ impl Shard {
             }
             self.remove_departed();
             let now = context.clock.now_ms();
-            let cost: usize = batch.iter().map(Command::cost).sum();
+            let taken = Taken { backlog, cost: batch.iter().map(Command::cost).sum() };
             if self.take(&mut batch, now).is_break() {
                 return;
             }
             self.later.take_due(now, &mut self.due);
             self.flush_due(now).await;
-            context.backlog.fetch_sub(cost, Relaxed);
+            drop(taken);
             yield_now().await;
         }
     }
@@ -215,6 +223,8 @@ impl Shard {
                     }
                 }
                 Command::Stop => return std::ops::ControlFlow::Break(()),
+                #[cfg(test)]
+                Command::Panic => panic!("as the test wanted"),
             }
         }
         self.broadcast(&mut broadcast, lone, now);
@@ -225,6 +235,8 @@ impl Shard {
         if frames.is_empty() {
             return;
         }
+        // To more than a turn's worth of sessions the flush writes, which yields now and then.
+        let lone = lone && self.all.len() <= WRITES_PER_TURN;
         for session in &self.all {
             for (audience, frame) in &*frames {
                 let meant = match audience {
@@ -280,7 +292,7 @@ impl Shard {
             // Joined first, read then: what is committed between the two is parked, not missed.
             session.ask(now);
         }
-        spawn_local(reader::run(session, read_ahead));
+        spawn_local(reader::run(Departure::of(session), read_ahead));
     }
 
     /// Where the user has as many connections as are allowed, the one that was silent longest gives way.
@@ -326,9 +338,20 @@ impl Shard {
                     self.users.remove(&session.user_id);
                 }
             }
-            self.context.counters.connections_closed.add(1);
-            self.context.events.tell(session.disconnected_event());
+            session.take_leave();
         }
+    }
+}
+
+/// Commands that were taken out of the queue: their bytes are the backlog's until they are done with, or lost.
+struct Taken<'a> {
+    backlog: &'a AtomicUsize,
+    cost: usize,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.backlog.fetch_sub(self.cost, Relaxed);
     }
 }
 
@@ -352,3 +375,6 @@ fn shutting_down(number: u64, spread: Duration) -> CloseReason {
     let offset = (number >> 8).wrapping_mul(0x9E37_79B9_7F4A_7C15) % steps;
     CloseReason::ShuttingDown { retry_after: Duration::from_millis(500 + offset) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 from websockets.asyncio.client import ClientConnection
 
 from jasaweb_rt._core import Connected, Disconnected, FanoutServer, SyncRequest
+from jasaweb_rt.exceptions import DatabaseUnavailableError
+from jasaweb_rt.sync import Sync
 from tests.core.conftest import StartServer
 from tests.support.sockets import closed, frame, opened, until
 
@@ -164,3 +168,30 @@ async def test_the_descriptor_wakes_an_event_loop(syncing: FanoutServer) -> None
             await woken.wait()
     finally:
         loop.remove_reader(syncing.fileno())
+
+
+async def test_a_request_waits_for_the_database_as_long_as_its_connection_is_open(syncing: FanoutServer) -> None:
+    trying = asyncio.Semaphore(0)
+    answers = asyncio.Queue[None]()
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[asyncpg.Connection]:
+        trying.release()
+        await answers.get()
+        raise DatabaseUnavailableError("It is away")
+        yield
+
+    sync = Sync(connect, syncing, 65_536)
+    running = asyncio.create_task(sync.run())
+    async with opened(syncing, "user-1"), asyncio.timeout(10):
+        request = await next_request(syncing)
+        sync.request(request)
+        await trying.acquire()
+        answers.put_nowait(None)
+        # It is tried again; meanwhile the connection ends.
+        await trying.acquire()
+        sync.forget(request.connection_id)
+        answers.put_nowait(None)
+        await until(lambda: not sync.waiting)
+    running.cancel()
+    assert sync.waiting == 0

@@ -303,3 +303,46 @@ async def test_the_outbox_waits_for_a_gateway(
             assert [item["seq"] for item in await frames(socket, 2)] == [2, 3]
     finally:
         await asyncio.to_thread(gateway.stop, 1)
+
+
+async def test_a_moment_beyond_what_python_can_hold_stops_nobody(
+    gateway: Gateway, connection: asyncpg.Connection
+) -> None:
+    """As a program writes it that takes milliseconds for seconds."""
+    async with opened(gateway.server, "anna") as socket:
+        await frame(socket)
+        for number, moment in enumerate(["56840-01-01", "0044-03-15 BC", "infinity", "-infinity"], start=1):
+            await connection.execute(
+                """insert into public.real_time_notifications (id, user_id, type, title, message, created_at)
+                   values ($1, 'anna', 'project_update', 't', 'm', $2::text::timestamp)""",
+                f"odd-{number}",
+                moment,
+            )
+        await insert(connection, "anna", 5, 5)
+        received = await frames(socket, 5)
+    assert [item["seq"] for item in received] == [1, 2, 3, 4, 5]
+    assert received[0]["timestamp"].startswith("9999-12-31")
+    async with opened(gateway.server, "anna", query="?last_seq=0") as socket:
+        assert (await frame(socket))["type"] == "sync"
+        assert [item["seq"] for item in await frames(socket, 5)] == [1, 2, 3, 4, 5]
+
+
+async def test_a_role_of_the_sites_own_turns_nobody_else_away(gateway: Gateway, connection: asyncpg.Connection) -> None:
+    await connection.execute("""alter type public."Role" add value 'editor'""")
+    await add_users(connection, ("edi", "editor"))
+    async with opened_many(gateway.server, ("edi", "client"), ("anna", "client")) as sockets:
+        assert await closed(sockets["edi"][0]) == (1008, "Invalid authentication")
+        assert (await frame(sockets["anna"][0]))["type"] == "sync"
+
+
+async def test_a_statement_that_fails_is_told_to_its_client_alone(
+    gateway: Gateway, connection: asyncpg.Connection
+) -> None:
+    await insert(connection, "anna", 1, 2)
+    await connection.execute("alter table public.real_time_notifications add check (read_at is null)")
+    async with opened(gateway.server, "anna") as socket:
+        await frame(socket)
+        for ref in ("r1", "r2"):
+            await socket.send(f'{{"type": "read", "data": {{"upTo": 2}}, "id": "{ref}"}}')
+            error = await frame(socket)
+            assert (error["type"], error["data"]["code"], error["data"]["ref"]) == ("error", "unavailable", ref)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -20,6 +21,11 @@ Connect = Callable[[], contextlib.AbstractAsyncContextManager[asyncpg.Connection
 _CONNECT_SECONDS = 10.0
 _STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 10.0
+
+# Moments travel as microseconds since 2000, https://www.postgresql.org/docs/current/datatype-datetime.html
+_MOMENT_ZERO = datetime(2000, 1, 1, tzinfo=UTC)
+_FIRST_MOMENT = (datetime.min.replace(tzinfo=UTC) - _MOMENT_ZERO) // timedelta(microseconds=1)
+_LAST_MOMENT = (datetime.max.replace(tzinfo=UTC) - _MOMENT_ZERO) // timedelta(microseconds=1)
 
 # Parameters of Prisma's engine and of libpq. asyncpg would send them to the server as settings, which refuses the
 # connection.
@@ -120,7 +126,19 @@ def _encode_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def _encode_moment(moment: datetime) -> tuple[int]:
+    return ((moment.astimezone(UTC) - _MOMENT_ZERO) // timedelta(microseconds=1),)
+
+
+def _decode_moment(value: tuple[int]) -> datetime:
+    return _MOMENT_ZERO + timedelta(microseconds=min(max(value[0], _FIRST_MOMENT), _LAST_MOMENT))
+
+
 async def _prepare(connection: asyncpg.Connection) -> None:
+    # PostgreSQL's calendar reaches further than Python's, and asyncpg fails there: one odd row must not hold up others.
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=_encode_moment, decoder=_decode_moment, format="tuple"
+    )
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, schema="pg_catalog", encoder=_encode_json, decoder=msgspec.json.decode)
 

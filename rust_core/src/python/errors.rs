@@ -33,7 +33,7 @@ impl From<Error> for PyErr {
             },
             Error::AlreadyStarted => PyRuntimeError::new_err(text),
             Error::NotStarted | Error::Stopped | Error::Forked { .. } => ServerStoppedError::new_err(text),
-            Error::Overloaded { .. } => OverloadedError::new_err(text),
+            Error::Overloaded { .. } | Error::NoAnswer => OverloadedError::new_err(text),
         }
     }
 }

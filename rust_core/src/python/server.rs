@@ -46,7 +46,8 @@ pub(super) struct FanoutServer {
     server: OnceLock<Server>,
     starting: Mutex<()>,
     stopped: Arc<AtomicBool>,
-    messages: Mutex<Option<JoinHandle<()>>>,
+    /// The thread that calls back, and the process in which it runs.
+    messages: Mutex<Option<(u32, JoinHandle<()>)>>,
 }
 
 impl FanoutServer {
@@ -138,6 +139,9 @@ impl FanoutServer {
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| {
             let _starting = self.starting.lock();
+            if self.stopped.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
             if self.server.get().is_some() {
                 return Err(Error::AlreadyStarted);
             }
@@ -151,14 +155,22 @@ impl FanoutServer {
     fn stop(&self, py: Python<'_>, drain_seconds: f64) -> PyResult<()> {
         let drain = config::seconds("drain_seconds", drain_seconds)?;
         py.detach(|| {
-            if let Some(server) = self.server.get() {
+            // A start that is under way is waited for; one that comes later is refused.
+            let starting = self.starting.lock();
+            let server = self.server.get();
+            self.stopped.fetch_or(server.is_none(), Ordering::Relaxed);
+            drop(starting);
+            if let Some(server) = server {
                 server.stop(drain);
             }
             self.stopped.store(true, Ordering::Relaxed);
-            let messages = self.messages.lock().take();
-            // A callback that stops the server runs on the very thread that would be waited for.
-            if let Some(thread) = messages.filter(|thread| thread.thread().id() != std::thread::current().id()) {
-                // It ends by itself: a panic in it was reported where it happened.
+            let Some((owner, thread)) = self.messages.lock().take() else { return };
+            if owner != std::process::id() {
+                // A fork has the handle and not the thread.
+                std::mem::forget(thread);
+            } else if thread.thread().id() != std::thread::current().id() {
+                // Not so in a callback that stops the server: it would wait for itself. A panic was reported where it
+                // happened.
                 let _ = thread.join();
             }
         });
@@ -256,7 +268,7 @@ impl FanoutServer {
             .name("rt-messages".to_owned())
             .spawn(move || call_with_messages(&events, &stopped, &callback))
             .map_err(Error::Start)?;
-        *messages = Some(thread);
+        *messages = Some((std::process::id(), thread));
         Ok(())
     }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{Enqueued, Session};
-use crate::{command::SyncAnswer, events::Event, sequence::Next};
+use crate::{command::SyncAnswer, events::Event, frame::Frame, sequence::Next};
+
+/// Changed unread counts that are kept until the first answer; beyond it the oldest is dropped, for the newest is right.
+const MAX_EARLY_READS: usize = 16;
 
 impl Session {
     /// Asks for what lies after the last delivered frame; tries again from [`Self::beat`] where the queue is full.
@@ -29,6 +32,9 @@ impl Session {
         let mut due = Enqueued::Settled;
         if let Some(preface) = &answer.preface {
             due = self.enqueue(preface, false, now);
+            if self.is_closing() {
+                return due;
+            }
         }
         if answer.restart {
             self.sequence.borrow_mut().restart(answer.through);
@@ -48,7 +54,21 @@ impl Session {
             Next::AskWhenDrained if self.has_unwritten() => self.page_wanted.set(true),
             Next::Ask | Next::AskWhenDrained => self.ask(now),
         }
+        for (rev, frame) in self.early_reads.take() {
+            if self.enqueue_read(rev, &frame, false, now) == Enqueued::FlushDue {
+                due = Enqueued::FlushDue;
+            }
+        }
         due
+    }
+
+    /// Keeps an unread count that came before the first answer, which may have been read before the change was made.
+    pub(super) fn keep_early_read(&self, rev: u64, frame: &Frame) {
+        let mut early = self.early_reads.borrow_mut();
+        if early.len() == MAX_EARLY_READS {
+            early.remove(0);
+        }
+        early.push((rev, frame.clone()));
     }
 
     /// Hears what the head of the user's sequence is, and asks where it is behind.

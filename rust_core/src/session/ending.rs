@@ -82,7 +82,13 @@ impl Session {
         }
     }
 
-    pub(crate) fn disconnected_event(&self) -> Event {
+    /// Counts and tells that it has ended, once its task has.
+    pub(crate) fn take_leave(&self) {
+        self.context.counters.connections_closed.add(1);
+        self.context.events.tell(self.disconnected_event());
+    }
+
+    fn disconnected_event(&self) -> Event {
         let (code, reason, ending) = self.ending.borrow_mut().take().unwrap_or_else(|| match &*self.closing.borrow() {
             Some(closing) => (closing.reason.code(), closing.reason.text().into_owned(), ending_of(&closing.reason)),
             None => (1006, String::new(), Ending::Disconnected),

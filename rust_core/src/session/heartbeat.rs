@@ -44,12 +44,9 @@ impl Session {
         }
     }
 
-    /// Takes note of a pong. Only the payload of the ping that is out counts.
-    pub(crate) fn pong(&self, payload: &[u8]) {
-        let mut outbound = self.outbound.borrow_mut();
-        if outbound.ping.as_ref().is_some_and(|ping| ping.nonce.to_be_bytes() == *payload) {
-            outbound.ping = None;
-        }
+    /// Takes note of a pong; says whether it answers the ping that is out, by its payload.
+    pub(crate) fn pong(&self, payload: &[u8]) -> bool {
+        self.outbound.borrow_mut().ping.take_if(|ping| ping.nonce.to_be_bytes() == *payload).is_some()
     }
 
     /// Whether the ping that is out has gone unanswered for too long. Its clock starts when it was written, and a

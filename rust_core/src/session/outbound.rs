@@ -89,14 +89,13 @@ impl Session {
         }
     }
 
-    /// Queues a changed unread count unless the session has a newer one.
+    /// Queues a changed unread count unless the session has a newer one; before the first answer it is kept until then.
     pub(crate) fn enqueue_read(&self, rev: u64, frame: &Frame, lone: bool, now: u64) -> Enqueued {
-        // Before the first answer nothing is older than what that answer will say.
-        if self.confirmed.get() && self.sequence.borrow_mut().admits_rev(rev) {
-            self.enqueue(frame, lone, now)
-        } else {
-            Enqueued::Settled
+        if !self.confirmed.get() {
+            self.keep_early_read(rev, frame);
+            return Enqueued::Settled;
         }
+        if self.sequence.borrow_mut().admits_rev(rev) { self.enqueue(frame, lone, now) } else { Enqueued::Settled }
     }
 
     /// The earliest time in milliseconds at which a flush keeps to the coalescing window; `now` or before: at once.

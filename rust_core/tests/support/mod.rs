@@ -4,6 +4,7 @@
 
 pub(crate) mod app;
 pub(crate) mod http;
+pub(crate) mod sockets;
 pub(crate) mod token;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

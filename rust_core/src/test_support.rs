@@ -1,0 +1,88 @@
+//! What the unit tests of sessions and shards share: real sockets, and a shard's surroundings.
+
+use std::{
+    cell::RefCell,
+    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc::unbounded_channel};
+
+use crate::{
+    admission::Admission,
+    clock::Clock,
+    config::Config,
+    events::EventQueue,
+    front_door::{Admitted, Resume},
+    hub::ShardHandle,
+    index::Index,
+    session::Context,
+    shard::Parts,
+    token::{Identity, Role},
+};
+
+pub(crate) fn config() -> Config {
+    Config::new([7; 32])
+}
+
+/// What a shard is made of, and the handle to it.
+pub(crate) fn parts(config: Config) -> (Parts, ShardHandle) {
+    let (commands, receiver) = unbounded_channel();
+    let handle = ShardHandle { commands, backlog: Arc::default(), counters: Arc::default() };
+    let events = Arc::new(EventQueue::new().unwrap());
+    events.listen();
+    let parts = Parts {
+        config: Arc::new(config),
+        events,
+        counters: Arc::clone(&handle.counters),
+        backlog: Arc::clone(&handle.backlog),
+        clock: Clock::start(),
+        index: Arc::new(Index::new()),
+        node_id: "node".into(),
+        commands: receiver,
+    };
+    (parts, handle)
+}
+
+/// What the sessions of a shard share.
+pub(crate) fn context(config: Config) -> Rc<Context> {
+    let (parts, _) = parts(config);
+    Rc::new(Context {
+        config: parts.config,
+        events: parts.events,
+        counters: parts.counters,
+        clock: parts.clock,
+        index: parts.index,
+        node_id: parts.node_id,
+        departed: RefCell::default(),
+        departure: Notify::new(),
+    })
+}
+
+/// Both ends of a connection: ours does not block, the peer's fails a test that waits too long.
+pub(crate) fn sockets() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (ours, _) = listener.accept().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    (ours, peer)
+}
+
+/// A socket that was let in for `user`.
+pub(crate) fn admitted(socket: TcpStream, user: &str) -> Admitted {
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let slot = Arc::new(Admission::new(&Config { connect_rate_per_ip: 0, ..config() })).admit(address).unwrap();
+    Admitted {
+        socket,
+        read_ahead: Bytes::new(),
+        identity: Identity { user_id: user.into(), role: Role::Client, name: user.into(), session_expires_at: None },
+        resume: Resume::default(),
+        client_address: address,
+        user_agent: None,
+        slot,
+    }
+}

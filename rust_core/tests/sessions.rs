@@ -1,0 +1,306 @@
+//! A whole server with real sockets: what sessions are sent, in which order, and how they end.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails by panicking says what it needs to say")]
+
+mod support;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jasaweb_rt_core::{
+    command::{Audience, DurableFrame, ReadFrame, SyncAnswer},
+    config::Config,
+    events::{Event, EventQueue, MAX_EVENTS},
+    frame::Frame,
+    hub::Hub,
+    server::{Server, new_node_id},
+    token::Role,
+};
+use serde_json::json;
+use support::{
+    config,
+    http::Client,
+    sockets::{CLOSE, PING, Socket, TEXT},
+    within,
+};
+use tokio::{net::TcpSocket, task::JoinSet};
+
+/// A server that is stopped at the end of its test. Never on a thread of the test's runtime: a stop blocks.
+struct Running {
+    server: Arc<Server>,
+    events: Arc<EventQueue>,
+}
+
+impl Running {
+    fn start(config: Config) -> Self {
+        let events = Arc::new(EventQueue::new().unwrap());
+        events.listen();
+        let config = Config { max_connections_per_ip: 0, connect_rate_per_ip: 0, ..config };
+        let server = Arc::new(Server::start(config, new_node_id(), &events).unwrap());
+        Self { server, events }
+    }
+
+    fn hub(&self) -> &Hub {
+        self.server.hub().unwrap()
+    }
+
+    async fn open(&self, user: &str, query: &str) -> Socket {
+        Socket::open(self.server.address(), user, query).await.welcomed().await
+    }
+
+    /// A socket whose peer takes little before it is read.
+    async fn open_narrow(&self, user: &str, query: &str) -> Socket {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let client = Client::over(socket.connect(self.server.address()).await.unwrap());
+        Socket::over(client, user, query).await.welcomed().await
+    }
+
+    async fn stop(&self, drain: Duration) {
+        let server = Arc::clone(&self.server);
+        within(tokio::task::spawn_blocking(move || server.stop(drain))).await.unwrap();
+    }
+
+    /// The next request of a session, other events passed over: its connection and what it has.
+    async fn sync_request(&self) -> (String, Option<u64>, bool) {
+        let mut found = None;
+        until(|| {
+            found = self.events.drain(1).into_iter().find_map(|event| match event {
+                Event::SyncRequest { connection_id, after, first, .. } => Some((connection_id, after, first)),
+                _ => None,
+            });
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let server = Arc::clone(&self.server);
+        let _ = std::thread::spawn(move || server.stop(Duration::ZERO)).join();
+    }
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+fn text(value: &serde_json::Value) -> Frame {
+    Frame::text(value.to_string().as_bytes()).unwrap()
+}
+
+fn answer(head: u64) -> SyncAnswer {
+    let preface = Some(text(&json!({ "type": "sync" })));
+    SyncAnswer { role: Role::Client, head, through: head, rev: head, preface, restart: false, frames: Vec::new() }
+}
+
+fn syncing() -> Config {
+    Config { sync: true, workers: 1, ..config() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_cuts_those_who_do_not_go_and_tells_of_each() {
+    let running = Running::start(config());
+    let mut socket = running.open("user-1", "").await;
+    running.stop(Duration::from_millis(50)).await;
+    assert_eq!(running.hub().total(), 0, "a connection outlived its server");
+    assert_eq!(socket.close_code().await, 1001);
+    assert!(socket.0.until_end().await.is_empty());
+    let ends: Vec<u16> = std::iter::from_fn(|| running.events.drain(1).pop())
+        .filter_map(|event| if let Event::Disconnected { code, .. } = event { Some(code) } else { None })
+        .collect();
+    assert_eq!(ends, [1001]);
+    assert_eq!(running.hub().totals().connections_closed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_those_who_answer() {
+    let running = Running::start(config());
+    let mut socket = running.open("user-1", "").await;
+    let began = Instant::now();
+    let client = tokio::spawn(async move {
+        let code = socket.close_code().await;
+        socket.send(CLOSE, &1001_u16.to_be_bytes()).await;
+        (code, socket.0.until_end().await)
+    });
+    running.stop(Duration::from_secs(30)).await;
+    assert_eq!(within(client).await.unwrap(), (1001, Vec::new()));
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_welcome_comes_first_whatever_is_sent_meanwhile() {
+    let running = Running::start(Config { max_connections_per_user: 0, ..config() });
+    let flood = tokio::task::spawn_blocking({
+        let server = Arc::clone(&running.server);
+        move || {
+            while server.hub().unwrap().total() < 30 {
+                server.hub().unwrap().to_audience(Audience::All, &text(&json!({}))).unwrap();
+                server.hub().unwrap().to_user("user-1", text(&json!({}))).unwrap();
+            }
+        }
+    });
+    let mut joining = JoinSet::new();
+    for _ in 0..30 {
+        joining.spawn({
+            let address = running.server.address();
+            async move { Socket::open(address, "user-1", "").await.welcomed().await }
+        });
+    }
+    let sockets = within(joining.join_all()).await;
+    assert_eq!(sockets.len(), 30);
+    within(flood).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_as_are_allowed_stay_when_many_join_at_once() {
+    let running = Running::start(Config { max_connections_per_user: 3, ..config() });
+    let mut joining = JoinSet::new();
+    for _ in 0..20 {
+        let address = running.server.address();
+        joining.spawn(async move { Socket::open(address, "user-1", "").await.welcomed().await });
+    }
+    let mut sockets = within(joining.join_all()).await;
+    running.hub().to_user("user-1", text(&json!({ "last": true }))).unwrap();
+    let (mut stayed, mut replaced) = (0, 0);
+    for socket in &mut sockets {
+        match socket.frame().await {
+            (TEXT, _) => stayed += 1,
+            (CLOSE, payload) if payload.starts_with(&4004_u16.to_be_bytes()) => replaced += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((stayed, replaced), (3, 17));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_follows_a_close_frame() {
+    let running = Running::start(Config { send_queue_bytes: 65_536, ..syncing() });
+    let mut socket = running.open_narrow("user-1", "&last_seq=0").await;
+    let (connection_id, after, first) = running.sync_request().await;
+    assert_eq!((after, first), (Some(0), true));
+    // Full to the brim, by frames that may be lost; then the answer's first frame is one too many.
+    let filler = text(&json!("x".repeat(30_000)));
+    let waiting = || running.hub().connections().unwrap()[0].queued_bytes;
+    while waiting() < 30_000 {
+        running.hub().to_user("user-1", filler.clone()).unwrap();
+    }
+    while waiting() < 65_000 {
+        let left = (65_536 - waiting()).min(20_000);
+        running.hub().to_user("user-1", text(&json!("x".repeat(left.saturating_sub(200).max(1))))).unwrap();
+    }
+    let preface = Some(text(&json!("y".repeat(10_000))));
+    let frames = vec![(1, text(&json!({ "seq": 1 })))];
+    running.hub().answer_sync(&connection_id, SyncAnswer { preface, frames, ..answer(1) }).unwrap();
+    until(|| running.hub().totals().slow_consumers == 1).await;
+    assert_eq!(socket.close_code().await, 4002);
+    socket.send(CLOSE, &4002_u16.to_be_bytes()).await;
+    assert_eq!(socket.0.until_end().await, b"", "bytes behind the Close frame");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unread_count_that_overtakes_the_first_answer_is_not_lost() {
+    let running = Running::start(syncing());
+    let mut socket = running.open("user-1", "").await;
+    let (connection_id, ..) = running.sync_request().await;
+    // The answer was read at version 5; while it was on its way, 5 was told again, and 6 after it.
+    let read = |rev: u64| ReadFrame { user_id: "user-1", rev, frame: text(&json!({ "type": "read", "rev": rev })) };
+    running.hub().publish_read([read(4), read(6)]).unwrap();
+    running.hub().answer_sync(&connection_id, answer(5)).unwrap();
+    assert_eq!(socket.json().await["type"], "sync");
+    assert_eq!(socket.json().await, json!({ "type": "read", "rev": 6 }));
+    running.hub().publish_read([read(5), read(7)]).unwrap();
+    assert_eq!(socket.json().await["rev"], 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_found_the_queue_full_is_made_again() {
+    let running = Running::start(syncing());
+    let record = || Event::Log { level: tracing::Level::INFO, target: "test", message: String::new() };
+    for _ in 0..MAX_EVENTS {
+        running.events.tell(record());
+    }
+    let mut socket = running.open("user-1", "&last_seq=7").await;
+    let durable = |seq| DurableFrame { user_id: "user-1", seq, rev: seq, frame: text(&json!({ "seq": seq })) };
+    running.hub().publish([durable(9)]).unwrap();
+    assert_eq!(running.events.drain(MAX_EVENTS).len(), MAX_EVENTS);
+    let (connection_id, after, first) = running.sync_request().await;
+    assert_eq!((after, first), (Some(7), true));
+    let frames = vec![(8, text(&json!({ "seq": 8 })))];
+    running.hub().answer_sync(&connection_id, SyncAnswer { frames, ..answer(8) }).unwrap();
+    assert_eq!(socket.json().await["type"], "sync");
+    assert_eq!((socket.json().await["seq"].clone(), socket.json().await["seq"].clone()), (8.into(), 9.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_crosses_an_answer_is_asked_for_after_it() {
+    let running = Running::start(syncing());
+    let mut socket = running.open("user-1", "").await;
+    let (connection_id, ..) = running.sync_request().await;
+    running.hub().announce_heads([("user-1", 3)]).unwrap();
+    running.hub().answer_sync(&connection_id, answer(2)).unwrap();
+    let (_, after, first) = running.sync_request().await;
+    assert_eq!((after, first), (Some(2), false));
+    let answer = SyncAnswer { preface: None, frames: vec![(3, text(&json!({ "seq": 3 })))], ..answer(3) };
+    running.hub().answer_sync(&connection_id, answer).unwrap();
+    assert_eq!(socket.json().await["type"], "sync");
+    assert_eq!(socket.json().await["seq"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_a_session_keep_their_order_through_full_sockets() {
+    let running = Running::start(Config { coalesce: Duration::from_millis(3), ..config() });
+    let mut socket = running.open_narrow("user-1", "").await;
+    let reading = tokio::spawn(async move {
+        for number in 0..400 {
+            let frame = socket.json().await;
+            assert_eq!(frame["n"], number);
+        }
+    });
+    let padding = "x".repeat(20_000);
+    for number in 0..400 {
+        // Within the queue's limit: this is about order, not about who is too slow.
+        until(|| running.hub().connections().unwrap()[0].queued_bytes < 500_000).await;
+        let frame = text(&json!({ "n": number, "padding": padding }));
+        match number % 3 {
+            0 => running.hub().to_user("user-1", frame),
+            1 => running.hub().to_audience(Audience::All, &frame),
+            _ => running.hub().publish([DurableFrame { user_id: "user-1", seq: number / 3 + 1, rev: 0, frame }]),
+        }
+        .unwrap();
+    }
+    within(reading).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_pongs_is_a_flood() {
+    let running = Running::start(Config { message_rate: 1, message_burst: 5, ..config() });
+    let mut socket = running.open("user-1", "").await;
+    for _ in 0..20 {
+        socket.send(0xA, b"unasked").await;
+    }
+    assert_eq!(socket.close_code().await, 1008);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_that_are_answered_cost_no_allowance() {
+    let short = Duration::from_millis(20);
+    let running = Running::start(Config { message_rate: 1, message_burst: 1, ping_interval: short, ..config() });
+    let mut socket = running.open("user-1", "").await;
+    for _ in 0..5 {
+        let (opcode, nonce) = socket.frame().await;
+        assert_eq!(opcode, PING);
+        socket.send(0xA, &nonce).await;
+    }
+    running.hub().to_user("user-1", text(&json!({ "still": "open" }))).unwrap();
+    while socket.frame().await.0 == PING {}
+}
