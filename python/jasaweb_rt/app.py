@@ -20,6 +20,7 @@ from jasaweb_rt.api.health import HealthController
 from jasaweb_rt.api.invoices import InvoicesController
 from jasaweb_rt.api.notifications import NotificationsController
 from jasaweb_rt.api.pages import PagesController, StaticController, WebFiles
+from jasaweb_rt.api.payments import PaymentsController
 from jasaweb_rt.api.projects import ProjectsController
 from jasaweb_rt.api.websocket import WebSocketController
 from jasaweb_rt.auth.authentication import SessionAuthentication
@@ -50,6 +51,7 @@ def create_app(settings: Settings, *, services: Services | None = None) -> Lites
             InvoicesController,
             NotificationsController,
             PagesController,
+            PaymentsController,
             ProjectsController,
             StaticController,
             WebSocketController,
