@@ -8,12 +8,12 @@ import msgspec
 from jasaweb_rt.database import projects, users
 from jasaweb_rt.database.notifications import NewNotification
 from jasaweb_rt.database.pool import Connect
-from jasaweb_rt.database.projects import Project, ProjectStatus
+from jasaweb_rt.database.projects import Project
 from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.notices import Notifier, notification
 from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.exceptions import NotFoundError
-from jasaweb_rt.messages import AdminAlert, ProjectUpdate
+from jasaweb_rt.messages import AdminAlert, ProjectStatus, ProjectUpdate
 
 __all__ = ["ProjectService", "StatusChange", "change_status"]
 
