@@ -14,6 +14,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from jasaweb_rt.api.admin import AdminController
 from jasaweb_rt.api.auth import AuthController
 from jasaweb_rt.api.errors import exception_handlers
 from jasaweb_rt.api.health import HealthController
@@ -46,6 +47,7 @@ def create_app(settings: Settings, *, services: Services | None = None) -> Lites
     web_files = WebFiles()
     return Litestar(
         route_handlers=[
+            AdminController,
             AuthController,
             HealthController,
             InvoicesController,

@@ -14,17 +14,18 @@ from pathlib import Path
 
 import asyncpg
 
-from jasaweb_rt._core import ClientFrame, FanoutServer, LogRecord, SyncRequest
+from jasaweb_rt._core import ClientFrame, ConnectionInfo, FanoutServer, LogRecord, SyncRequest
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import pool
 from jasaweb_rt.dispatch import WORKERS, Dispatch
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, ServerStoppedError
 from jasaweb_rt.frame_handlers import FrameHandlers
+from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
 from jasaweb_rt.relay import Relay
 from jasaweb_rt.sync import Sync
 
-__all__ = ["Gateway"]
+__all__ = ["ConnectionInfo", "Gateway"]
 
 logger = logging.getLogger(__name__)
 core_logger = logging.getLogger("jasaweb_rt.core")
@@ -76,6 +77,7 @@ class Gateway:
         except ValueError as error:
             raise ConfigurationError(f"JASAWEB_RT_{_upper_name(str(error))}") from None
         self.realtime = Realtime(self.server)
+        self.rate_meter = RateMeter(self.server)
         self.is_draining = False
         self._relay = Relay(self._connect_relay, self.server)
         self._pool: asyncpg.Pool | None = None
@@ -158,6 +160,7 @@ class Gateway:
                     tasks.create_task(_keep_running("relay", self._relay.run)),
                     tasks.create_task(_keep_running("sync", sync.run)),
                     tasks.create_task(_keep_running("comparison", sync.run_comparison)),
+                    tasks.create_task(_keep_running("rates", self.rate_meter.run)),
                     *(tasks.create_task(_keep_running("dispatch", dispatch.run)) for _ in range(WORKERS)),
                 ]
                 self._stopping = (loop, stop)
