@@ -14,12 +14,14 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from jasaweb_rt.api.admin import AdminController
 from jasaweb_rt.api.auth import AuthController
 from jasaweb_rt.api.errors import exception_handlers
 from jasaweb_rt.api.health import HealthController
 from jasaweb_rt.api.invoices import InvoicesController
 from jasaweb_rt.api.notifications import NotificationsController
 from jasaweb_rt.api.pages import PagesController, StaticController, WebFiles
+from jasaweb_rt.api.payments import PaymentsController
 from jasaweb_rt.api.projects import ProjectsController
 from jasaweb_rt.api.websocket import WebSocketController
 from jasaweb_rt.auth.authentication import SessionAuthentication
@@ -45,11 +47,13 @@ def create_app(settings: Settings, *, services: Services | None = None) -> Lites
     web_files = WebFiles()
     return Litestar(
         route_handlers=[
+            AdminController,
             AuthController,
             HealthController,
             InvoicesController,
             NotificationsController,
             PagesController,
+            PaymentsController,
             ProjectsController,
             StaticController,
             WebSocketController,

@@ -108,7 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     compress_min_bytes: Count = 512
     """Frames from this size on are deflated. `JASAWEB_RT_COMPRESS_MIN_BYTES`; this version deflates none."""
     midtrans_server_key: str | None = None
-    """Key of the payment webhook. `JASAWEB_RT_MIDTRANS_SERVER_KEY`; not in this version."""
+    """Server key of the Midtrans account, which signs payment results; none: the webhook answers 503.
+    `JASAWEB_RT_MIDTRANS_SERVER_KEY`."""
     retention_days: Count = 30
     """Days that logs are kept. `JASAWEB_RT_RETENTION_DAYS`; this version keeps none."""
     data_dir: Path = Path(".jasaweb")
@@ -146,7 +147,6 @@ _NOT_IN_THIS_VERSION: dict[str, tuple[frozenset[str], str]] = {
     "tls_key": (frozenset(), "this version serves no TLS; put a proxy in front, name it in JASAWEB_RT_TRUSTED_PROXIES"),
     "role": (frozenset({"all"}), "this version runs as one process; unset it or set it to 'all'"),
     "app_url": (frozenset(), "this version forwards to its own app only; unset it"),
-    "midtrans_server_key": (frozenset(), "this version has no payment webhook; unset it"),
     "compress_min_bytes": (frozenset({"0", "512"}), "this version does not compress frames; unset it or set it to 0"),
     "retention_days": (frozenset({"0", "30"}), "this version keeps no logs; unset it or set it to 0"),
 }

@@ -58,10 +58,10 @@ def _projects() -> list[NewProject]:
 
 def _invoices() -> list[tuple[str, NewInvoice]]:
     return [
-        ("demo-client", NewInvoice("demo-invoice-1", "demo-school", Decimal("3500000.00"), "paid")),
-        ("demo-client", NewInvoice("demo-invoice-2", "demo-news", Decimal("5000000.00"), "unpaid")),
-        ("demo-client", NewInvoice("demo-invoice-3", "demo-company", Decimal("2750000.00"), "pending")),
-        ("demo-other", NewInvoice("demo-invoice-4", "demo-shop", Decimal("4200000.00"), "paid")),
+        ("demo-client", NewInvoice("demo-invoice-1", "demo-school", Decimal("3500000.00"), "paid", "demo-order-1")),
+        ("demo-client", NewInvoice("demo-invoice-2", "demo-news", Decimal("5000000.00"), "unpaid", "demo-order-2")),
+        ("demo-client", NewInvoice("demo-invoice-3", "demo-company", Decimal("2750000.00"), "pending", "demo-order-3")),
+        ("demo-other", NewInvoice("demo-invoice-4", "demo-shop", Decimal("4200000.00"), "paid", "demo-order-4")),
     ]
 
 

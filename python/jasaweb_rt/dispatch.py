@@ -1,95 +1,123 @@
-"""Client frames: checked, and carried out or refused by an `error` frame; the socket stays open."""
+"""Client frames: taken in turn, checked, and carried out or refused by an `error` frame; the socket stays open."""
 
 import asyncio
 import contextlib
 import logging
-import time
+from collections import deque
+from typing import Protocol
 
 import asyncpg
 
-from jasaweb_rt._core import ClientFrame, FanoutServer, verify_token
-from jasaweb_rt.database import notifications
-from jasaweb_rt.database.pool import Connect
-from jasaweb_rt.exceptions import InvalidFrameError, RealtimeError
-from jasaweb_rt.messages import Ack, ClientMessage, Read, Refresh, decode_client_frame, error_frame
+from jasaweb_rt._core import ClientFrame, FanoutServer
+from jasaweb_rt.database.errors import is_unavailable
+from jasaweb_rt.exceptions import (
+    ConflictError,
+    ForbiddenError,
+    InvalidFrameError,
+    InvalidInputError,
+    NotFoundError,
+    RealtimeError,
+    ServerStoppedError,
+)
+from jasaweb_rt.messages import ClientMessage, decode_client_frame, error_frame
 
-__all__ = ["Dispatch"]
+__all__ = ["WORKERS", "Dispatch", "Handlers"]
 
 logger = logging.getLogger(__name__)
 
+WORKERS = 4
+"""How many frames are carried out at once, each of another user."""
+
 _MAX_WAITING = 10_000
+_HANDLING_SECONDS = 5.0
+
+
+class Handlers(Protocol):
+    """What frames do."""
+
+    async def carry_out(self, frame: ClientFrame, message: ClientMessage, ref: str | None) -> None:
+        """Does what `message`, which is the checked content of `frame`, asks for; or raises, and nothing was done."""
 
 
 class Dispatch:
-    """Carries out client frames, one after another. `put` and `run` belong to one event loop."""
+    """Hands frames to their handlers: a user's one after another, and users in turn, so that nobody waits for another.
 
-    def __init__(
-        self, connect: Connect, server: FanoutServer, token_secret: str, token_secret_previous: str | None
-    ) -> None:
-        self._connect = connect
+    A handler that fails, or takes longer than 5 s, is done with; the sender is told. Everything here belongs to one
+    event loop.
+    """
+
+    def __init__(self, server: FanoutServer, handlers: Handlers) -> None:
         self._server = server
-        self._secret = token_secret
-        self._previous_secret = token_secret_previous
-        self._waiting: asyncio.Queue[ClientFrame] = asyncio.Queue(_MAX_WAITING)
+        self._handlers = handlers
+        # A user is in `_turns`, once, or has a frame being carried out, for as long as they have an entry here.
+        self._waiting: dict[str, deque[ClientFrame]] = {}
+        self._turns: asyncio.Queue[str] = asyncio.Queue()
+        self._count = 0
 
     def put(self, frame: ClientFrame) -> None:
         """Queues a frame; where too many wait, its sender is told to try again."""
-        try:
-            self._waiting.put_nowait(frame)
-        except asyncio.QueueFull:
-            self._tell(frame.connection_id, error_frame("overloaded", "The server is busy; try again later"))
+        if self._count >= _MAX_WAITING:
+            self._tell(frame, error_frame("overloaded", "The server is busy; try again later"))
+            return
+        self._count += 1
+        if frame.user_id in self._waiting:
+            self._waiting[frame.user_id].append(frame)
+        else:
+            self._waiting[frame.user_id] = deque([frame])
+            self._turns.put_nowait(frame.user_id)
 
     async def run(self) -> None:
-        """Carries out frames until it is cancelled."""
+        """Carries out frames until it is cancelled; as many calls at once as there are `WORKERS`."""
         while True:
-            frame = await self._waiting.get()
+            user_id = await self._turns.get()
+            frames = self._waiting[user_id]
             try:
-                await self._handle(frame)
-            except InvalidFrameError as error:
-                self._server.refuse(frame.connection_id, error_frame(error.code, error.message, error.ref))
+                await self._handle(frames[0])
+            finally:
+                frames.popleft()
+                self._count -= 1
+                if frames:
+                    self._turns.put_nowait(user_id)
+                else:
+                    del self._waiting[user_id]
 
     async def _handle(self, frame: ClientFrame) -> None:
-        kind, message, ref = decode_client_frame(frame.frame)
+        kind, ref = "client", None
         try:
-            await self._carry_out(frame, kind, message, ref)
-        except InvalidFrameError:
+            kind, message, ref = decode_client_frame(frame.frame)
+            async with asyncio.timeout(_HANDLING_SECONDS):
+                await self._handlers.carry_out(frame, message, ref)
+        except InvalidFrameError as error:
+            self._refuse(frame, error_frame(error.code, error.message, error.ref or ref))
+        except InvalidInputError as error:
+            self._refuse(frame, error_frame("invalid_data", str(error), ref))
+        except ForbiddenError as error:
+            self._refuse(frame, error_frame("forbidden", str(error), ref))
+        except NotFoundError as error:
+            self._refuse(frame, error_frame("not_found", str(error), ref))
+        except ServerStoppedError:
             raise
-        except (RealtimeError, asyncpg.PostgresError) as error:
+        except ConflictError as error:
+            self._tell(frame, error_frame("conflict", str(error), ref))
+        except Exception as error:
             # Not the client's fault, so it is told and not counted against it.
-            self._tell(frame.connection_id, error_frame("unavailable", "Try again later", ref))
-            logger.warning("a %s frame could not be carried out: %s", kind, error)
+            if _passes(error):
+                logger.warning("a %s frame could not be carried out: %s", kind, error or type(error).__name__)
+                self._tell(frame, error_frame("unavailable", "Try again later", ref))
+            else:
+                logger.exception("a %s frame could not be carried out", kind)
+                self._tell(frame, error_frame("internal", "Internal server error", ref))
 
-    def _tell(self, connection_id: str, frame: bytes) -> None:
-        # Where not even this can be sent, nothing else of the frames that wait may suffer.
+    def _refuse(self, frame: ClientFrame, answer: bytes) -> None:
         with contextlib.suppress(RealtimeError):
-            self._server.send(connection_id, frame)
+            self._server.refuse(frame.connection_id, answer)
 
-    async def _carry_out(self, frame: ClientFrame, kind: str, message: ClientMessage, ref: str | None) -> None:
-        match message:
-            case Read():
-                await self._mark_read(frame.user_id, message)
-            case Refresh():
-                self._refresh(frame, message, ref)
-            case Ack():
-                # A hint for the message log, which this version does not keep; the pong barrier needs no help.
-                pass
-            case _:
-                raise InvalidFrameError("not_supported", f"This server does not take frames of type {kind}", ref)
+    def _tell(self, frame: ClientFrame, answer: bytes) -> None:
+        # Where not even this can be sent, the frames that wait are none the worse.
+        with contextlib.suppress(RealtimeError):
+            self._server.send(frame.connection_id, answer)
 
-    async def _mark_read(self, user_id: str, message: Read) -> None:
-        async with self._connect() as connection:
-            if isinstance(message.ids, list):
-                await notifications.mark_read_ids(connection, user_id, message.ids)
-            elif isinstance(message.up_to, int):
-                await notifications.mark_read_up_to(connection, user_id, message.up_to)
 
-    def _refresh(self, frame: ClientFrame, message: Refresh, ref: str | None) -> None:
-        try:
-            user_id, _, _, session_end = verify_token(
-                message.token, self._secret, previous=self._previous_secret, now=time.time()
-            )
-        except ValueError:
-            raise InvalidFrameError("invalid_token", "The token is not valid", ref) from None
-        if user_id != frame.user_id:
-            raise InvalidFrameError("invalid_token", "The token is another user's", ref)
-        self._server.extend_session(frame.connection_id, session_end)
+def _passes(error: Exception) -> bool:
+    """Whether the same frame may do better later."""
+    return isinstance(error, RealtimeError | TimeoutError | asyncpg.QueryCanceledError) or is_unavailable(error)

@@ -15,6 +15,7 @@ __all__ = [
     "InvalidFrameError",
     "InvalidInputError",
     "MigrationError",
+    "NotConfiguredError",
     "NotFoundError",
     "OverloadedError",
     "RealtimeError",
@@ -42,6 +43,10 @@ class EmbeddedPostgresError(DatabaseError):
 
 class MigrationError(DatabaseError):
     """The schema cannot be brought to, or is not at, the version that this package needs."""
+
+
+class NotConfiguredError(RealtimeError):
+    """What was asked for needs a setting that this server was started without; the message names it."""
 
 
 class UnauthenticatedError(RealtimeError):

@@ -14,21 +14,31 @@ from pathlib import Path
 
 import asyncpg
 
-from jasaweb_rt._core import ClientFrame, Disconnected, FanoutServer, LogRecord, SyncRequest
+from jasaweb_rt._core import (
+    ClientFrame,
+    ConnectionInfo,
+    Disconnected,
+    FanoutServer,
+    LogRecord,
+    SyncRequest,
+)
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import pool
-from jasaweb_rt.dispatch import Dispatch
+from jasaweb_rt.dispatch import WORKERS, Dispatch
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, ServerStoppedError
+from jasaweb_rt.frame_handlers import FrameHandlers
+from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
 from jasaweb_rt.relay import Relay
 from jasaweb_rt.sync import Sync
 
-__all__ = ["Gateway"]
+__all__ = ["ConnectionInfo", "Gateway"]
 
 logger = logging.getLogger(__name__)
 core_logger = logging.getLogger("jasaweb_rt.core")
 
-_POOL_SIZE = 4
+# Each client frame that is carried out may hold one; the rest is for sync, which must not wait behind them.
+_POOL_SIZE = WORKERS + 4
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -74,6 +84,7 @@ class Gateway:
         except ValueError as error:
             raise ConfigurationError(f"JASAWEB_RT_{_upper_name(str(error))}") from None
         self.realtime = Realtime(self.server)
+        self.rate_meter = RateMeter(self.server)
         self.is_draining = False
         self._relay = Relay(self._connect_relay, self.server)
         self._pool: asyncpg.Pool | None = None
@@ -145,7 +156,10 @@ class Gateway:
         try:
             settings = self._settings
             sync = self._sync = Sync(self._connect, self.server, settings.send_queue_bytes)
-            dispatch = Dispatch(self._connect, self.server, settings.token_secret, settings.token_secret_previous)
+            handlers = FrameHandlers(
+                self._connect, self.server, self.realtime, settings.token_secret, settings.token_secret_previous
+            )
+            dispatch = Dispatch(self.server, handlers)
             loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch)
             self._listen()
             async with asyncio.TaskGroup() as tasks:
@@ -153,7 +167,8 @@ class Gateway:
                     tasks.create_task(_keep_running("relay", self._relay.run)),
                     tasks.create_task(_keep_running("sync", sync.run)),
                     tasks.create_task(_keep_running("comparison", sync.run_comparison)),
-                    tasks.create_task(_keep_running("dispatch", dispatch.run)),
+                    tasks.create_task(_keep_running("rates", self.rate_meter.run)),
+                    *(tasks.create_task(_keep_running("dispatch", dispatch.run)) for _ in range(WORKERS)),
                 ]
                 self._stopping = (loop, stop)
                 started.set_result(None)

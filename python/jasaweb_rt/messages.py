@@ -21,17 +21,22 @@ __all__ = [
     "AdminAlert",
     "AdminAlertRequest",
     "AnnouncementRequest",
+    "Audience",
     "ClientMessage",
     "Envelope",
+    "Identifier",
     "NotificationType",
     "Payload",
     "PaymentUpdate",
     "Priority",
+    "ProjectStatus",
     "ProjectUpdate",
     "ProjectUpdateRequest",
     "Read",
     "Refresh",
     "SystemAnnouncement",
+    "Text",
+    "Title",
     "UserMessage",
     "UserMessageRequest",
     "decode_client_frame",
@@ -55,6 +60,7 @@ MAX_DURABLE_BYTES = 65_536
 NotificationType = Literal["project_update", "payment_update", "system_announcement", "admin_alert", "user_message"]
 Priority = Literal["low", "medium", "high", "critical"]
 Audience = Literal["admins", "all", "clients"]
+ProjectStatus = Literal["pending_payment", "in_progress", "review", "completed"]
 
 # PostgreSQL keeps no NUL in TEXT or JSONB, so it is refused where it comes in.
 Text = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\x00]+$")]
@@ -289,7 +295,7 @@ class ProjectUpdateRequest(ClientMessage, frozen=True, kw_only=True):
     """Change a project's status (administrators)."""
 
     project_id: Identifier
-    new_status: Identifier
+    new_status: ProjectStatus
 
 
 class AnnouncementRequest(ClientMessage, frozen=True, kw_only=True):

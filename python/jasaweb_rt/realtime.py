@@ -6,18 +6,17 @@ Direct sends skip the database; they reach whoever is connected now, and may be 
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import asyncpg
 
 from jasaweb_rt._core import FanoutServer
-from jasaweb_rt.database import notifications, users
+from jasaweb_rt.database import notifications
 from jasaweb_rt.database.notifications import NewNotification, NotificationType
+from jasaweb_rt.database.users import Role
 from jasaweb_rt.messages import Envelope, Payload
 
 __all__ = ["Frame", "NewNotification", "NotificationType", "Realtime", "Role"]
-
-Role = Literal["admin", "client"]
 
 Frame = str | bytes | Payload | Envelope
 """JSON text, or a message that `jasaweb_rt.messages.encode` makes it of."""
@@ -53,7 +52,7 @@ class Realtime:
 
     async def notify_role(
         self,
-        role: Role,
+        role: Role | None,
         type: NotificationType,  # noqa: A002
         *,
         title: str,
@@ -61,12 +60,25 @@ class Realtime:
         data: Any = None,  # noqa: ANN401
         connection: asyncpg.Connection,
     ) -> list[str]:
-        """Stores the same notification for every user who has `role` now, and returns the ids."""
-        user_ids = await users.list_ids_by_role(connection, role)
-        items = [
-            NewNotification(user_id=user_id, type=type, title=title, message=message, data=data) for user_id in user_ids
-        ]
-        return await self.notify_many(items, connection)
+        """Stores the same notification for every user who has `role` now, or for everyone; returns the ids."""
+        return await notifications.insert_for_users(
+            connection, type, title=title, message=message, data=data, role=role
+        )
+
+    async def notify_users(
+        self,
+        user_ids: Sequence[str],
+        type: NotificationType,  # noqa: A002
+        *,
+        title: str,
+        message: str,
+        data: Any = None,  # noqa: ANN401
+        connection: asyncpg.Connection,
+    ) -> list[str]:
+        """Stores the same notification for those of `user_ids` who exist, once each, and returns the ids."""
+        return await notifications.insert_for_users(
+            connection, type, title=title, message=message, data=data, user_ids=user_ids
+        )
 
     def broadcast_to_user(self, user_id: str, frame: Frame) -> int:
         """Sends to every connection of a user and returns how many there are.

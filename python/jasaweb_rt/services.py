@@ -10,6 +10,8 @@ import asyncpg
 from jasaweb_rt.auth.passwords import PasswordChecker
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database.pool import acquire, create_pool
+from jasaweb_rt.domain.broadcasts import BroadcastService
+from jasaweb_rt.domain.invoices import InvoiceService
 from jasaweb_rt.domain.projects import ProjectService
 from jasaweb_rt.exceptions import ConfigurationError
 from jasaweb_rt.gateway import Gateway
@@ -29,6 +31,8 @@ class Services:
         self.demo = demo
         """Whether the log-in page offers the accounts of the demo."""
         self.passwords = PasswordChecker()
+        self.broadcasts = BroadcastService(self.connection, gateway.realtime)
+        self.invoices = InvoiceService(self.connection, gateway.realtime)
         self.projects = ProjectService(self.connection, gateway.realtime)
         self._pool = pool
 

@@ -1,7 +1,6 @@
 """From a commit to a socket: any program's INSERT is pushed, in order, once, and found again after an absence."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import get_args
 
 import asyncpg
@@ -15,32 +14,10 @@ from jasaweb_rt.messages import Envelope
 from jasaweb_rt.realtime import NewNotification, NotificationType
 from tests.support.databases import add_users
 from tests.support.sockets import closed, frame, frames, opened, opened_many, until
-from tests.support.tokens import SECRET
 
 INSERT = """insert into public.real_time_notifications (id, user_id, type, title, message, data)
             select $1 || n, $2, 'project_update', 'Title ' || n, 'Message', '{"projectId": "p"}'
             from generate_series($3::int, $4::int) n order by n"""
-
-
-@pytest.fixture
-def settings(database_url: str) -> Settings:
-    return Settings(
-        jwt_secret=SECRET,
-        token_secret=SECRET,
-        database_url=database_url,
-        port=0,
-        max_connections_per_ip=0,
-        connect_rate_per_ip=0,
-    )
-
-
-@pytest.fixture
-async def gateway(settings: Settings, database_url: str, connection: asyncpg.Connection) -> AsyncIterator[Gateway]:
-    await add_users(connection, ("anna", "client"), ("budi", "client"), ("citra", "admin"))
-    gateway = Gateway(settings, database_url)
-    await asyncio.to_thread(gateway.start)
-    yield gateway
-    await asyncio.to_thread(gateway.stop, 1)
 
 
 async def insert(connection: asyncpg.Connection, user_id: str, first: int, last: int) -> None:

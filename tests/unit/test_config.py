@@ -151,7 +151,9 @@ def test_secrets_do_not_show(tmp_path: Path, show: object) -> None:
         JASAWEB_RT_TOKEN_SECRET_PREVIOUS="very-secret-" + SECRET,
         DATABASE_URL="postgresql://user:very-secret-@db/x",
         JASAWEB_RT_MIGRATE_URL="postgresql://db/x?user=u&password=very-secret-",
+        JASAWEB_RT_MIDTRANS_SERVER_KEY="very-secret-key",
     )
+    assert settings.midtrans_server_key == "very-secret-key"
     assert "very-secret-" not in show(settings)
     assert settings.token_secret not in show(settings)
     assert "***" in show(settings)

@@ -1,6 +1,7 @@
 """One shape for every error: `{"success": false, "error": "<sentence>"}`, and the one mapping of errors to statuses."""
 
 import logging
+import traceback
 from typing import Any, Literal
 
 import asyncpg
@@ -9,6 +10,7 @@ from litestar import Request, Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, SerializationException
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.serialization import decode_json
 from litestar.types import ExceptionHandlersMap
 
 from jasaweb_rt.database.errors import is_unavailable
@@ -17,6 +19,7 @@ from jasaweb_rt.exceptions import (
     DatabaseUnavailableError,
     ForbiddenError,
     InvalidInputError,
+    NotConfiguredError,
     NotFoundError,
     OverloadedError,
     RealtimeError,
@@ -38,6 +41,7 @@ _STATUS: dict[type[RealtimeError], int] = {
     NotFoundError: 404,
     ConflictError: 409,
     TooManyRequestsError: 429,
+    NotConfiguredError: 503,
     OverloadedError: 503,
     ServerStoppedError: 503,
 }
@@ -48,7 +52,7 @@ _MEANINGS = {
     401: "Nobody is signed in",
     403: "Not allowed, or the CSRF header is missing",
     404: "There is no such thing",
-    409: "Others are changing the same rows",
+    409: "It does not fit what is stored, or others are changing the same rows",
     415: "The body is not JSON",
     426: "Only a WebSocket upgrade is served here",
     429: "Too many requests; see Retry-After",
@@ -105,7 +109,14 @@ def _on_any_other(_: AnyRequest, error: Exception) -> Response[ErrorBody]:
     if is_unavailable(error) or isinstance(error, asyncpg.QueryCanceledError):
         logger.error("the database failed a request: %s", error)
         return _answer(503, _DATABASE_UNAVAILABLE, {"Retry-After": "5"})
+    if isinstance(error, RecursionError) and _arose_in(error, decode_json.__name__):
+        return _answer(400, "The body is nested too deep")
     return _internal(error)
+
+
+def _arose_in(error: Exception, function: str) -> bool:
+    frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1:] == [function]
 
 
 def _internal(error: Exception) -> Response[ErrorBody]:

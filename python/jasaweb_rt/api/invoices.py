@@ -8,7 +8,6 @@ from litestar.di import NamedDependency
 
 from jasaweb_rt.api.errors import documented
 from jasaweb_rt.auth.guards import must_be_signed_in
-from jasaweb_rt.database import invoices
 from jasaweb_rt.database.invoices import Invoice
 from jasaweb_rt.database.users import User
 from jasaweb_rt.messages import timestamp
@@ -58,6 +57,5 @@ class InvoicesController(Controller):
     @get(guards=[must_be_signed_in], responses=documented(401, 503))
     async def list_invoices(self, request: Request[User, Any, Any], services: NamedDependency[Services]) -> InvoiceList:
         """Lists the invoices of the caller's projects; for an administrator, all."""
-        async with services.connection() as connection:
-            found = await invoices.list_for(connection, None if request.user.role == "admin" else request.user.id)
+        found = await services.invoices.list_for(request.user)
         return InvoiceList(items=[InvoiceBody.of(invoice) for invoice in found], total=len(found))

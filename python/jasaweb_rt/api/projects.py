@@ -9,9 +9,9 @@ from litestar.params import JSONBody, PathParameter
 
 from jasaweb_rt.api.errors import documented
 from jasaweb_rt.auth.guards import must_be_admin, must_be_signed_in
-from jasaweb_rt.database.projects import Project, ProjectStatus
+from jasaweb_rt.database.projects import Project
 from jasaweb_rt.database.users import User
-from jasaweb_rt.messages import timestamp
+from jasaweb_rt.messages import ProjectStatus, timestamp
 from jasaweb_rt.services import Services
 
 __all__ = ["ProjectsController"]

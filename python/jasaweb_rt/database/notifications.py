@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import asyncpg
 import msgspec
 
+from jasaweb_rt.database.users import Role
 from jasaweb_rt.database.values import decode_json
 
 NotificationType = Literal["project_update", "payment_update", "system_announcement", "admin_alert", "user_message"]
@@ -88,6 +89,40 @@ async def insert_many(connection: asyncpg.Connection, notifications: Sequence[Ne
         [None if item.data is None else msgspec.json.encode(item.data).decode() for item in notifications],
     )
     return [item.id for item in notifications]
+
+
+async def insert_for_users(
+    connection: asyncpg.Connection,
+    type: NotificationType,  # noqa: A002  # the column's name
+    *,
+    title: str,
+    message: str,
+    data: Any = None,  # noqa: ANN401  # whatever msgspec encodes as JSON
+    role: Role | None = None,
+    user_ids: Sequence[str] | None = None,
+) -> list[str]:
+    """Stores the same notification for every user who has `role` and is one of `user_ids`; None of either: anyone.
+
+    One statement, which reads who there is as it writes; returns the ids in the order of the users' ids. Locks as
+    `insert_many` does.
+    """
+    rows = await connection.fetch(
+        """
+        insert into public.real_time_notifications (id, user_id, type, title, message, data, created_at)
+        select gen_random_uuid()::text, u.id, $1::text::public."NotificationType", $2, $3, $4::text::jsonb,
+               now() at time zone 'UTC'
+        from public.users u
+        where ($5::text is null or u.role::text = $5) and ($6::text[] is null or u.id = any ($6))
+        order by u.id returning id
+        """,
+        type,
+        title,
+        message,
+        None if data is None else msgspec.json.encode(data).decode(),
+        role,
+        None if user_ids is None else list(user_ids),
+    )
+    return [row["id"] for row in rows]
 
 
 async def inbox(

@@ -219,7 +219,7 @@ async def acquire(pool: asyncpg.Pool, *, timeout: float = 10.0) -> AsyncIterator
             raise unavailable(
                 TimeoutError(f"no connection within {timeout:g} s, {pool.get_size()} are open")
             ) from error
-        # Nothing was asked of the connection yet, so what asyncpg takes for misuse is a connection that breaks just now.
+        # Nothing was asked of it yet, so what asyncpg takes for misuse is a connection that breaks just now.
         if not (is_unavailable(error) or isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)):
             raise
         raise unavailable(error) from error

@@ -8,9 +8,9 @@ import asyncpg
 import msgspec
 
 from jasaweb_rt.exceptions import NotFoundError
+from jasaweb_rt.messages import ProjectStatus
 
 ProjectType = Literal["sekolah", "berita", "company"]
-ProjectStatus = Literal["pending_payment", "in_progress", "review", "completed"]
 
 _COLUMNS = """id, user_id, name, type::text, status::text, url,
   created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at"""

@@ -1,7 +1,6 @@
 """What happens when a project's status changes: who is told, and in which words."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import asyncpg
 import msgspec
@@ -9,13 +8,14 @@ import msgspec
 from jasaweb_rt.database import projects, users
 from jasaweb_rt.database.notifications import NewNotification
 from jasaweb_rt.database.pool import Connect
-from jasaweb_rt.database.projects import Project, ProjectStatus
+from jasaweb_rt.database.projects import Project
 from jasaweb_rt.database.users import User
+from jasaweb_rt.domain.notices import Notifier, notification
 from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.exceptions import NotFoundError
-from jasaweb_rt.messages import AdminAlert, Payload, ProjectUpdate
+from jasaweb_rt.messages import AdminAlert, ProjectStatus, ProjectUpdate
 
-__all__ = ["Notifier", "ProjectService", "StatusChange", "change_status"]
+__all__ = ["ProjectService", "StatusChange", "change_status"]
 
 
 class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,19 +29,15 @@ class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
 
     def notifications(self, admin_ids: Sequence[str]) -> list[NewNotification]:
         """The rows to store: one for the owner, one for each administrator."""
-        alert = [_row(admin_id, "Project status changed", self.to_admins) for admin_id in admin_ids]
-        return [_row(self.owner_id, "Project updated", self.to_owner), *alert]
+        alert = self.to_admins
+        return [
+            notification(self.owner_id, "Project updated", self.to_owner.message, self.to_owner),
+            *(notification(admin_id, "Project status changed", alert.message, alert) for admin_id in admin_ids),
+        ]
 
 
-class Notifier(Protocol):
-    """Stores notifications inside the caller's transaction."""
-
-    async def notify_many(self, items: Sequence[NewNotification], connection: asyncpg.Connection) -> object:
-        """Inserts them all by one statement."""
-
-
-def change_status(project: Project, new_status: ProjectStatus, actor: User) -> StatusChange | None:
-    """What follows when `actor` sets the status of `project`; None where it has that status already."""
+def change_status(project: Project, new_status: ProjectStatus, by: str) -> StatusChange | None:
+    """What follows when `by`, a name, sets the status of `project`; None where it has that status already."""
     if project.status == new_status:
         return None
     return StatusChange(
@@ -57,7 +53,7 @@ def change_status(project: Project, new_status: ProjectStatus, actor: User) -> S
         ),
         to_admins=AdminAlert(
             event="project_status_change",
-            message=f'Project "{project.name}" status changed to {new_status} by {actor.name}',
+            message=f'Project "{project.name}" status changed to {new_status} by {by}',
             project_id=project.id,
             requires_action=False,
         ),
@@ -88,7 +84,7 @@ class ProjectService:
             project = await projects.get_for_update(connection, project_id)
             if project is None:
                 raise NotFoundError("There is no such project")
-            change = change_status(project, new_status, actor)
+            change = change_status(project, new_status, actor.name)
             if change is None:
                 return project
             changed = await projects.set_status(connection, project_id, new_status)
@@ -100,18 +96,3 @@ class ProjectService:
             return changed
 
         return await in_transaction(self._connect, work)
-
-
-def _row(user_id: str, title: str, payload: ProjectUpdate | AdminAlert) -> NewNotification:
-    return NewNotification(
-        user_id=user_id,
-        type=payload.message_type,
-        title=title,
-        message=payload.message,
-        data=_data(payload),
-    )
-
-
-def _data(payload: Payload) -> dict[str, object]:
-    data: dict[str, object] = msgspec.to_builtins(payload)
-    return data

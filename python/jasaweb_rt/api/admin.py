@@ -1,0 +1,180 @@
+"""For administrators: how the server does, who is connected, and a word to many."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, PathParameter, QueryParameter
+
+from jasaweb_rt.api.errors import documented
+from jasaweb_rt.auth.guards import must_be_admin
+from jasaweb_rt.domain.broadcasts import Broadcast
+from jasaweb_rt.exceptions import NotFoundError
+from jasaweb_rt.gateway import ConnectionInfo
+from jasaweb_rt.messages import Audience, Identifier, NotificationType, Text, Title, timestamp
+from jasaweb_rt.rates import Rates
+from jasaweb_rt.services import Services
+
+__all__ = ["AdminController"]
+
+MAX_PAGE = 500
+_DISCONNECTED_BY_AN_ADMINISTRATOR = 4500
+
+ConnectionId = Annotated[str, PathParameter(max_length=200)]
+
+
+class StatusBody(msgspec.Struct, frozen=True, rename="camel"):
+    """How the server does now; counters count from its start."""
+
+    node_id: str
+    draining: bool
+    relay_ready: bool
+    connections: int
+    users: int
+    connections_opened: int
+    connections_closed: int
+    handshakes_refused: int
+    frames_received: int
+    frames_published: int
+    deliveries: int
+    writes: int
+    bytes_written: int
+    slow_consumers: int
+    events_dropped: int
+    backlog_bytes: int
+    panics: int
+    rates: Rates
+
+
+class ConnectionBody(msgspec.Struct, frozen=True, rename="camel"):
+    """One open connection."""
+
+    connection_id: str
+    user_id: str
+    role: str
+    name: str
+    client_address: str
+    user_agent: str | None
+    connected_at: str
+    last_activity: str
+    last_seq: int
+    queued_bytes: int
+
+    @classmethod
+    def of(cls, connection: ConnectionInfo) -> "ConnectionBody":
+        """As it goes out."""
+        return cls(
+            connection_id=connection.connection_id,
+            user_id=connection.user_id,
+            role=connection.role,
+            name=connection.name,
+            client_address=connection.client_address,
+            user_agent=connection.user_agent,
+            connected_at=_moment(connection.connected_at),
+            last_activity=_moment(connection.last_activity),
+            last_seq=connection.last_seq,
+            queued_bytes=connection.queued_bytes,
+        )
+
+
+class ConnectionList(msgspec.Struct, frozen=True):
+    """A page of the connections, the oldest first."""
+
+    items: list[ConnectionBody]
+    total: int
+    """How many match in all, on this page and off it."""
+
+
+class Users(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An audience of named users."""
+
+    users: Annotated[list[Identifier], msgspec.Meta(min_length=1, max_length=1000)]
+
+
+class BroadcastBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be said, and to whom."""
+
+    audience: Audience | Users
+    type: NotificationType
+    title: Title
+    message: Text
+    data: dict[str, Any] | None = None
+    durable: bool = True
+    """Whether it is stored, also for those who are away; if not, it reaches whoever is connected now."""
+
+    def broadcast(self) -> Broadcast:
+        """As the domain knows it."""
+        audience = self.audience.users if isinstance(self.audience, Users) else self.audience
+        return Broadcast(audience=audience, type=self.type, title=self.title, message=self.message, data=self.data)
+
+
+class BroadcastResult(msgspec.Struct, frozen=True):
+    """What became of a broadcast."""
+
+    durable: bool
+    count: int
+    """Users it was stored for where it is durable, else connections it was sent to."""
+
+
+class AdminController(Controller):
+    """Status, connections, broadcasts."""
+
+    path = "/api/admin/websocket"
+    tags = ["admin"]  # noqa: RUF012  # Litestar's own way
+    guards = [must_be_admin]  # noqa: RUF012  # Litestar's own way
+
+    @get("/status", responses=documented(401, 403, 429, 503))
+    async def status(self, services: NamedDependency[Services]) -> StatusBody:
+        """Says how many are connected and what the server has done, in all and a second."""
+        gateway = services.gateway
+        stats = gateway.server.stats()
+        rates = gateway.rate_meter.rates(stats, time.monotonic())
+        counters = {name: getattr(stats, name) for name in StatusBody.__struct_fields__ if hasattr(stats, name)}
+        return StatusBody(
+            node_id=gateway.server.node_id,
+            draining=gateway.is_draining,
+            relay_ready=gateway.is_relay_ready,
+            rates=rates,
+            **counters,
+        )
+
+    @get("/connections", responses=documented(400, 401, 403, 429, 503))
+    async def list_connections(
+        self,
+        services: NamedDependency[Services],
+        user_id: Annotated[str | None, QueryParameter(name="userId")] = None,
+        role: Annotated[Literal["admin", "client"] | None, QueryParameter()] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="items at most")] = 100,
+        offset: Annotated[int, QueryParameter(ge=0, le=2**31 - 1, description="items to pass over")] = 0,
+    ) -> ConnectionList:
+        """Lists who is connected; of one user or role where that is asked for."""
+        # It waits for every shard, so not on this loop.
+        found = [
+            connection
+            for connection in await asyncio.to_thread(services.gateway.server.connections)
+            if user_id in (None, connection.user_id) and role in (None, connection.role)
+        ]
+        found.sort(key=lambda connection: (connection.connected_at, connection.connection_id))
+        page = found[offset : offset + limit]
+        return ConnectionList(items=[ConnectionBody.of(connection) for connection in page], total=len(found))
+
+    @delete("/connections/{connection_id:str}", status_code=204, responses=documented(400, 401, 403, 404, 429, 503))
+    async def close_connection(self, connection_id: ConnectionId, services: NamedDependency[Services]) -> None:
+        """Closes a connection with 4500, on which its client stays away."""
+        if not services.gateway.server.disconnect(connection_id, _DISCONNECTED_BY_AN_ADMINISTRATOR):
+            raise NotFoundError("There is no such connection")
+
+    @post("/broadcast", status_code=200, responses=documented(400, 401, 403, 404, 409, 429, 503))
+    async def broadcast(self, data: JSONBody[BroadcastBody], services: NamedDependency[Services]) -> BroadcastResult:
+        """Tells an audience something: durably, or only those who are connected now."""
+        broadcast = data.broadcast()
+        count = await services.broadcasts.store(broadcast) if data.durable else services.broadcasts.send(broadcast)
+        return BroadcastResult(durable=data.durable, count=count)
+
+
+def _moment(seconds: float) -> str:
+    return timestamp(datetime.fromtimestamp(seconds, UTC))

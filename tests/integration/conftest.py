@@ -1,0 +1,34 @@
+"""A gateway on a database of the test's own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from jasaweb_rt.config import Settings
+from jasaweb_rt.gateway import Gateway
+from tests.support.databases import add_users
+from tests.support.tokens import SECRET
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(
+        jwt_secret=SECRET,
+        token_secret=SECRET,
+        database_url=database_url,
+        port=0,
+        max_connections_per_ip=0,
+        connect_rate_per_ip=0,
+    )
+
+
+@pytest.fixture
+async def gateway(settings: Settings, database_url: str, connection: asyncpg.Connection) -> AsyncIterator[Gateway]:
+    """Started; the clients anna and budi and the administrator citra may connect."""
+    await add_users(connection, ("anna", "client"), ("budi", "client"), ("citra", "admin"))
+    gateway = Gateway(settings, database_url)
+    await asyncio.to_thread(gateway.start)
+    yield gateway
+    await asyncio.to_thread(gateway.stop, 1)
