@@ -322,4 +322,4 @@ async def test_a_statement_that_fails_is_told_to_its_client_alone(
         for ref in ("r1", "r2"):
             await socket.send(f'{{"type": "read", "data": {{"upTo": 2}}, "id": "{ref}"}}')
             error = await frame(socket)
-            assert (error["type"], error["data"]["code"], error["data"]["ref"]) == ("error", "unavailable", ref)
+            assert (error["type"], error["data"]["code"], error["data"]["ref"]) == ("error", "internal", ref)
