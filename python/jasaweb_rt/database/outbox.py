@@ -10,8 +10,7 @@ from typing import Final, Literal
 import asyncpg
 import msgspec
 
-from jasaweb_rt.database.notifications import Notification
-from jasaweb_rt.database.values import decode_json
+from jasaweb_rt.database.notifications import Notification, notification_of
 
 WAKE_LOCK: Final = 0x6A61736177656201
 """Advisory lock: "jasaweb", 1. The relay holds it while it sleeps; migration 0005 has the same number."""
@@ -52,7 +51,7 @@ with drained as (
   returning id, kind, user_id, seq, detail
 )
 select d.kind, d.user_id, d.seq, d.detail::text, coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev,
-       n.id as notification_id, n.type::text, n.title, n.message, n.data::text,
+       n.id, n.type::text, n.title, n.message, n.data::text,
        n.read_at at time zone 'UTC' as read_at, n.created_at at time zone 'UTC' as created_at
 from drained d
 left join jasaweb_rt.counters c on c.user_id = d.user_id
@@ -72,19 +71,7 @@ async def drain(connection: asyncpg.Connection, limit: int) -> list[OutboxRow]:
             kind=row["kind"],
             user_id=row["user_id"],
             seq=row["seq"],
-            notification=None
-            if row["notification_id"] is None
-            else Notification(
-                id=row["notification_id"],
-                seq=row["seq"],
-                user_id=row["user_id"],
-                type=row["type"],
-                title=row["title"],
-                message=row["message"],
-                data=decode_json(row["data"], row["notification_id"]),
-                read_at=row["read_at"],
-                created_at=row["created_at"],
-            ),
+            notification=None if row["id"] is None else notification_of(row),
             read_detail=None if row["detail"] is None else _decode_detail(row["detail"]),
             unread=row["unread"],
             rev=row["rev"],
