@@ -49,7 +49,6 @@ __all__ = [
     "sync_frame",
     "timestamp",
     "uuid7",
-    "welcome_frame",
 ]
 
 logger = logging.getLogger(__name__)
@@ -198,13 +197,6 @@ def durable_frame(notification: StoredNotification, unread: int, rev: int) -> by
         if len(frame) <= MAX_DURABLE_BYTES:
             return frame
     return _durable(notification, {"truncated": True}, unread, rev)
-
-
-def welcome_frame() -> bytes:
-    """The first frame of every connection."""
-    return encode(
-        SystemAnnouncement(title="Connected", message="Real-time updates are now active", priority="low"),
-    )
 
 
 def sync_frame(*, epoch: str, head_seq: int, unread: int, rev: int, resumed_from: int | None) -> bytes:

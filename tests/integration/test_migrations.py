@@ -13,6 +13,7 @@ from jasaweb_rt.database.migrations import load_migrations, migrate, pending
 from jasaweb_rt.database.pool import connect
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, MigrationError
 from tests.support.databases import acting_as, add_role
+from tests.support.ledger import outbox_size
 
 NAMES = [migration.name for migration in load_migrations()]
 PRISMA = Path(__file__).parent.parent / "data" / "prisma_reference.sql"
@@ -303,7 +304,7 @@ async def test_old_rows_are_numbered_and_not_pushed(empty_database_url: str) -> 
     ]
     assert await notifications.get_counters(connection, "anna") == (3, 2, 1)
     assert await notifications.get_counters(connection, "budi") == (1, 0, 1)
-    assert await outbox.waiting(connection) == 0
+    assert await outbox_size(connection) == 0
     new = notifications.NewNotification(user_id="budi", type="user_message", title="", message="")
     await notifications.insert_many(connection, [new])
     assert [row.seq for row in await outbox.drain(connection, 10)] == [2]

@@ -9,7 +9,7 @@ import asyncpg
 
 from jasaweb_rt.database import outbox
 from jasaweb_rt.database.pool import connect
-from tests.support.ledger import INSERT, drained
+from tests.support.ledger import INSERT, drained, outbox_size
 
 
 def test_the_migration_has_the_same_lock() -> None:
@@ -21,12 +21,12 @@ def test_the_migration_has_the_same_lock() -> None:
 async def test_in_order_and_once(connection: asyncpg.Connection) -> None:
     for n in range(1, 26):
         await connection.execute(INSERT, f"n{n}", "anna")
-    assert await outbox.waiting(connection) == 25
+    assert await outbox_size(connection) == 25
     batches = []
     while batch := await outbox.drain(connection, 10):
         batches.append([row.seq for row in batch])
     assert batches == [list(range(1, 11)), list(range(11, 21)), list(range(21, 26))]
-    assert await outbox.waiting(connection) == 0
+    assert await outbox_size(connection) == 0
 
 
 async def test_what_was_not_committed_is_drained_again(connection: asyncpg.Connection) -> None:

@@ -58,3 +58,8 @@ async def check_ledger(connection: asyncpg.Connection) -> None:
 
 
 __all__ = ["INSERT", "Counters", "check_ledger", "drained", "feed_of", "get_counters"]
+
+
+async def outbox_size(connection: asyncpg.Connection) -> int:
+    """How many rows wait to be relayed."""
+    return int(await connection.fetchval("select count(*) from jasaweb_rt.outbox"))

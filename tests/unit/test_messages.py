@@ -31,7 +31,10 @@ def durable(data: object) -> dict[str, Any]:
 
 
 def test_an_envelope_has_the_guides_four_fields() -> None:
-    frame = json.loads(messages.welcome_frame())
+    announcement = messages.SystemAnnouncement(
+        title="Connected", message="Real-time updates are now active", priority="low"
+    )
+    frame = json.loads(messages.encode(announcement))
     assert list(frame) == ["type", "data", "timestamp", "id"]
     assert frame["type"] == "system_announcement"
     assert frame["data"] == {

@@ -88,8 +88,3 @@ async def try_lock(connection: asyncpg.Connection, lock: int) -> bool:
 async def unlock(connection: asyncpg.Connection, lock: int) -> None:
     """Gives back an advisory lock that `try_lock` took."""
     await connection.execute("select pg_advisory_unlock($1)", lock)
-
-
-async def waiting(connection: asyncpg.Connection) -> int:
-    """How many rows wait."""
-    return int(await connection.fetchval("select count(*) from jasaweb_rt.outbox"))
