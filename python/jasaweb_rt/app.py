@@ -23,6 +23,7 @@ from jasaweb_rt.api.notifications import NotificationsController
 from jasaweb_rt.api.pages import PagesController, StaticController, WebFiles
 from jasaweb_rt.api.payments import PaymentsController
 from jasaweb_rt.api.projects import ProjectsController
+from jasaweb_rt.api.user_messages import UserMessagesController
 from jasaweb_rt.api.websocket import WebSocketController
 from jasaweb_rt.auth.authentication import SessionAuthentication
 from jasaweb_rt.auth.csrf import CookieCSRF
@@ -56,6 +57,7 @@ def create_app(settings: Settings, *, services: Services | None = None) -> Lites
             PaymentsController,
             ProjectsController,
             StaticController,
+            UserMessagesController,
             WebSocketController,
         ],
         middleware=[SessionAuthentication(settings, _find_user), CookieCSRF(settings.csrf_secret)],

@@ -13,6 +13,7 @@ from jasaweb_rt.database.pool import acquire, create_pool
 from jasaweb_rt.domain.broadcasts import BroadcastService
 from jasaweb_rt.domain.invoices import InvoiceService
 from jasaweb_rt.domain.projects import ProjectService
+from jasaweb_rt.domain.user_messages import UserMessageService
 from jasaweb_rt.exceptions import ConfigurationError
 from jasaweb_rt.gateway import Gateway
 
@@ -34,6 +35,7 @@ class Services:
         self.broadcasts = BroadcastService(self.connection, gateway.realtime)
         self.invoices = InvoiceService(self.connection, gateway.realtime)
         self.projects = ProjectService(self.connection, gateway.realtime)
+        self.user_messages = UserMessageService(self.connection, gateway.realtime)
         self._pool = pool
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from jasaweb_rt.database.invoices import Invoice, InvoiceStatus
-from jasaweb_rt.domain.invoices import payment_notification, supersedes
+from jasaweb_rt.domain.invoices import payment_alert, payment_notification, supersedes
 from jasaweb_rt.domain.midtrans import PaymentNotification, payment_result, signature
 from jasaweb_rt.exceptions import ForbiddenError, InvalidInputError
 
@@ -137,4 +137,14 @@ def test_the_owner_is_told_in_the_guides_fields(status: InvoiceStatus) -> None:
         "amount": 7.5,
         "status": status,
         "paidAt": "2026-01-02T03:04:05.000Z" if paid_at else None,
+    }
+
+
+def test_the_administrators_are_told_in_the_guides_fields() -> None:
+    invoice = Invoice("i", "p", "Site", Decimal("7.50"), "refunded", "order-1", None, None, MOMENT)
+    assert msgspec.to_builtins(payment_alert(invoice, "Midtrans")) == {
+        "event": "payment_status_change",
+        "message": 'Invoice for "Site" changed to refunded by Midtrans',
+        "projectId": "p",
+        "requiresAction": False,
     }

@@ -68,6 +68,18 @@ async def find_by_order_for_update(connection: asyncpg.Connection, order_id: str
     return [_invoice(row) for row in rows]
 
 
+async def get_for_update(connection: asyncpg.Connection, invoice_id: str) -> Invoice | None:
+    """The invoice with this id, locked against other writers until the transaction ends; or None."""
+    row = await connection.fetchrow(
+        f"""
+        select {_COLUMNS} from public.invoices i join public.projects p on p.id = i.project_id
+        where i.id = $1 for no key update of i
+        """,  # noqa: S608
+        invoice_id,
+    )
+    return None if row is None else _invoice(row)
+
+
 async def set_status(connection: asyncpg.Connection, invoice_id: str, status: InvoiceStatus) -> Invoice:
     """Sets the status, and `paid_at` where that is `paid`; returns the invoice as it is then.
 

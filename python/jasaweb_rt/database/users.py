@@ -51,6 +51,39 @@ async def list_ids_by_role(connection: asyncpg.Connection, role: Role | None) ->
     return [row["id"] for row in rows]
 
 
+async def search(
+    connection: asyncpg.Connection,
+    *,
+    role: Role | None,
+    without: str,
+    words: str,
+    by_email: bool,
+    limit: int,
+    offset: int,
+) -> tuple[list[User], int]:
+    """A page of the users with `role` (None: any), but for the one with the id `without`, by name; and how many match.
+
+    Args:
+        connection: where to.
+        role: of those who are wanted.
+        without: the id of one who is not.
+        words: what the name holds, in upper or lower case; empty: all names.
+        by_email: whether the e-mail address is looked at too.
+        limit: users at most.
+        offset: users to pass over.
+    """
+    matching = """
+        from public.users where ($1::text is null or role::text = $1) and id <> $2
+          and (position(lower($3) in lower(name)) > 0 or $4 and position(lower($3) in lower(email)) > 0)
+    """
+    rows = await connection.fetch(
+        f"select id, email, name, role::text {matching} order by lower(name), id limit $5 offset $6",
+        *(role, without, words, by_email, limit, offset),
+    )
+    total = await connection.fetchval(f"select count(*) {matching}", role, without, words, by_email)
+    return [_user(row) for row in rows], total
+
+
 async def count_except(connection: asyncpg.Connection, emails: Sequence[str]) -> int:
     """How many users there are beside those with one of `emails`."""
     return int(

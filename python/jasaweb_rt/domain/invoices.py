@@ -1,4 +1,4 @@
-"""What the result of a payment does: to the invoice, to its project, and who is told."""
+"""What a payment does, reported by a provider or marked by hand: to the invoice, to its project, and who is told."""
 
 import logging
 from decimal import Decimal
@@ -15,9 +15,9 @@ from jasaweb_rt.domain.notices import Notifier, notification
 from jasaweb_rt.domain.projects import change_status
 from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.exceptions import ConflictError, NotFoundError
-from jasaweb_rt.messages import PaymentUpdate, timestamp
+from jasaweb_rt.messages import AdminAlert, PaymentUpdate, timestamp
 
-__all__ = ["InvoiceService", "PaymentResult", "payment_notification", "supersedes"]
+__all__ = ["InvoiceService", "PaymentResult", "payment_alert", "payment_notification", "supersedes"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +75,18 @@ def payment_notification(invoice: Invoice, owner_id: str) -> NewNotification:
     return notification(owner_id, title, message.format(invoice.project_name), update)
 
 
+def payment_alert(invoice: Invoice, by: str) -> AdminAlert:
+    """What the administrators are told of an invoice as it now is, by the name of `by`."""
+    return AdminAlert(
+        event="payment_status_change",
+        message=f'Invoice for "{invoice.project_name}" changed to {invoice.status} by {by}',
+        project_id=invoice.project_id,
+        requires_action=False,
+    )
+
+
 class InvoiceService:
-    """Reads invoices and takes in payment results, each in one transaction with what it tells."""
+    """Reads invoices and takes in payments, each in one transaction with what it tells."""
 
     def __init__(self, connect: Connect, notifier: Notifier) -> None:
         self._connect = connect
@@ -90,8 +100,9 @@ class InvoiceService:
     async def settle(self, result: PaymentResult, by: str) -> Invoice:
         """Takes a payment result in, and returns the invoice as it then is.
 
-        Its owner is told of a new status. A payment takes a project on that waits for it, by the name of `by`, and
-        that is told as any change of a project is. A result that was known, or comes late, changes and tells nothing.
+        Its owner and the administrators are told of a new status. A payment takes a project on that waits for it, by
+        the name of `by`, and that is told as any change of a project is. A result that was known, or comes late,
+        changes and tells nothing.
 
         Raises:
             NotFoundError: no invoice has this order.
@@ -106,12 +117,39 @@ class InvoiceService:
             if not supersedes(result.status, invoice.status):
                 logger.info("invoice %s stays %s: %s was reported", invoice.id, invoice.status, result.status)
                 return invoice
-            changed = await invoices.set_status(connection, invoice.id, result.status)
-            # Last before the commit: the counter rows that it locks stay locked until then.
-            await self._notifier.notify_many(await _told(connection, changed, by), connection)
-            return changed
+            return await self._change(connection, invoice, result.status, by)
 
         return await in_transaction(self._connect, work)
+
+    async def mark_paid(self, invoice_id: str, actor: User) -> Invoice:
+        """Marks an invoice as paid by hand, with all that a reported payment does; the invoice as it then is.
+
+        One that is paid already changes and tells nothing.
+
+        Raises:
+            NotFoundError: there is no such invoice.
+            ConflictError: it was cancelled or refunded, or others kept changing the same rows.
+        """
+
+        async def work(connection: asyncpg.Connection) -> Invoice:
+            invoice = await invoices.get_for_update(connection, invoice_id)
+            if invoice is None:
+                raise NotFoundError("There is no such invoice")
+            if invoice.status == "paid":
+                return invoice
+            if not supersedes("paid", invoice.status):
+                raise ConflictError(f"This invoice is {invoice.status}; it cannot be marked as paid")
+            return await self._change(connection, invoice, "paid", actor.name)
+
+        return await in_transaction(self._connect, work)
+
+    async def _change(
+        self, connection: asyncpg.Connection, invoice: Invoice, status: InvoiceStatus, by: str
+    ) -> Invoice:
+        changed = await invoices.set_status(connection, invoice.id, status)
+        # Last before the commit: the counter rows that it locks stay locked until then.
+        await self._notifier.notify_many(await _told(connection, changed, by), connection)
+        return changed
 
 
 async def _told(connection: asyncpg.Connection, invoice: Invoice, by: str) -> list[NewNotification]:
@@ -119,12 +157,17 @@ async def _told(connection: asyncpg.Connection, invoice: Invoice, by: str) -> li
     project = await projects.get_for_update(connection, invoice.project_id)
     if project is None:
         raise NotFoundError("There is no such project")
-    told = [payment_notification(invoice, project.user_id)]
+    admin_ids = await users.list_ids_by_role(connection, "admin")
+    alert = payment_alert(invoice, by)
+    told = [
+        payment_notification(invoice, project.user_id),
+        *(notification(admin_id, "Payment status changed", alert.message, alert) for admin_id in admin_ids),
+    ]
     if invoice.status == "paid" and project.status == "pending_payment":
         change = change_status(project, "in_progress", by)
         if change is not None:
             await projects.set_status(connection, project.id, "in_progress")
-            told += change.notifications(await users.list_ids_by_role(connection, "admin"))
+            told += change.notifications(admin_ids)
     return told
 
 

@@ -101,8 +101,12 @@ async def test_a_payment_pays_the_invoice_moves_the_project_and_tells(
         ),
     ]
     for admin in ("admin", "second-admin"):
-        [(kind, alert)] = await told(connection, admin)
-        assert (kind, alert["event"], alert["projectId"]) == ("admin_alert", "project_status_change", "p-other")
+        alerts = await told(connection, admin)
+        assert [(kind, alert["event"], alert["projectId"], alert["requiresAction"]) for kind, alert in alerts] == [
+            ("admin_alert", "payment_status_change", "p-other", False),
+            ("admin_alert", "project_status_change", "p-other", False),
+        ]
+        assert alerts[0][1]["message"] == 'Invoice for "News site" changed to paid by Midtrans'
     assert await told(connection, "client") == []
 
 
@@ -110,7 +114,7 @@ async def test_a_project_that_does_not_wait_for_it_stays(client: Client, connect
     response = await post(client, body("capture", "order-i-client", "1500000.50", fraud_status="accept"))
     assert response.json()["status"] == "paid"
     assert [kind for kind, _ in await told(connection, "client")] == ["payment_update"]
-    assert await told(connection, "admin") == []
+    assert [data["event"] for _, data in await told(connection, "admin")] == ["payment_status_change"]
     assert await connection.fetchval("select status::text from projects where id = 'p-client'") == "in_progress"
 
 
@@ -120,7 +124,7 @@ async def test_twice_and_all_at_once_is_as_once(client: Client, connection: asyn
     before = await state(connection)
     assert (await post(client, body("settlement"))).status_code == 200
     assert await state(connection) == before
-    assert len(await told(connection, "other")) == 2
+    assert len(await told(connection, "other")) == len(await told(connection, "admin")) == 2
 
 
 async def test_a_late_pending_takes_nothing_back_and_a_refund_does(
