@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+NPM := tests/browser/npm
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
@@ -20,7 +21,7 @@ test: test-rust test-python ## builds everything and runs every test
 test-rust:
 	cargo test --locked --workspace
 
-test-python: $(VENV)/.core-dev $(VENV)/.browser
+test-python: $(VENV)/.core-dev $(VENV)/.browser $(NPM)/node_modules/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.core-dev ## formatting, lints, types, stub, migrations
@@ -46,7 +47,7 @@ lock: $(VENV)/.dev ## writes requirements/*.txt anew from pyproject.toml
 LOCK_OPTIONS := --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 
 clean: ## removes what was built; data under .jasaweb stays
-	rm -rf $(VENV) target build python/jasaweb_rt/*.so
+	rm -rf $(VENV) $(NPM)/node_modules target build python/jasaweb_rt/*.so
 
 $(VENV)/.venv:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; name another Python, 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
@@ -74,4 +75,11 @@ $(VENV)/.core-dev: $(VENV)/.dev $(CORE_SOURCES)
 $(VENV)/.browser: $(VENV)/.dev
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
 	  || { echo "chromium is missing; install it (Debian: apt-get install chromium) for the browser tests" >&2; exit 1; }
+	touch $@
+
+# What the browser tests load into their pages, React and axe-core, in the versions of the lock file.
+$(NPM)/node_modules/.installed: $(NPM)/package-lock.json
+	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; } \
+	  || { echo "npm is missing; install Node.js 18 or newer with npm (Debian: apt-get install nodejs npm) for the browser tests" >&2; exit 1; }
+	npm --prefix $(NPM) ci --silent
 	touch $@

@@ -7,12 +7,15 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright
 
+from tests.browser import npm_modules
+from tests.browser.accessibility import Axe
 from tests.browser.application import Application, application
 from tests.browser.scripted_server import ScriptedServer, scripted_server
 from tests.support.tcp_relay import TcpRelay, tcp_relay
@@ -100,6 +103,18 @@ async def new_page(browser: Browser, watch: Watch) -> AsyncIterator[NewPage]:
     complaints = watch.complaints
     await asyncio.gather(*(context.close() for context in contexts))
     assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def npm_module() -> Callable[[str], Path]:
+    """Gives the folder of a package that npm installed for these tests; skips, or fails in CI, where it is missing."""
+    return npm_modules.npm_module
+
+
+@pytest.fixture(scope="session")
+def axe(npm_module: Callable[[str], Path]) -> Axe:
+    """What asserts of a page, awaited with it, that it keeps the rules of accessibility."""
+    return Axe((npm_module("axe-core") / "axe.min.js").read_text())
 
 
 @pytest_asyncio.fixture(loop_scope="session")
