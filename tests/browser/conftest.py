@@ -90,7 +90,7 @@ async def new_page(browser: Browser, watch: Watch) -> AsyncIterator[NewPage]:
 
     async def open_page(*, context: BrowserContext | None = None, **options: Any) -> Page:
         if context is None:
-            context = await browser.new_context(locale="en-GB", **options)
+            context = await browser.new_context(**{"locale": "en-GB", **options})
             context.set_default_timeout(10_000)
             await context.add_init_script(REPORT_VIOLATIONS)
             contexts.append(context)

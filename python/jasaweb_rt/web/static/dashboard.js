@@ -4,9 +4,10 @@ import { get, post } from "./api.js";
 import { byId, element, refreshTimes, setText } from "./dom.js";
 import { announce, loadInbox, receive, showInbox, showRead } from "./inbox.js";
 import { loadProjects, moveProject, showProjects } from "./projects.js";
+import { showLanguageSwitch } from "./language-switch.js";
 import { RealtimeClient } from "./realtime.js";
 import { getState, onState, setState } from "./store.js";
-import { fillText, text } from "./text.js";
+import { fillText, problem, text } from "./text.js";
 import { toast } from "./toasts.js";
 
 /** @typedef {import("./realtime.js").Message} Message */
@@ -20,8 +21,8 @@ function goToLogin() {
 /** @param {RealtimeClient} client */
 function logOut(client) {
   client.close();
-  post("/api/auth/logout").then(goToLogin, ({ message }) => {
-    toast(message || text.failed, "", "high");
+  post("/api/auth/logout").then(goToLogin, (error) => {
+    toast(problem(error), "", "high");
     client.connect();
   });
 }
@@ -57,7 +58,7 @@ function createClient(lastSeq) {
     if (seq <= awayUntil) return;
     if (type === "system_announcement")
       toast(String(data.title ?? text.untitled), String(data.message ?? ""), data.priority);
-    else if (message.seq !== undefined) announce(data);
+    else if (message.seq !== undefined) announce(message);
   });
   client.on("read", ({ data }) => showRead(data));
   // The page sends nothing but read marks, and never a wrong one: the server could not do it now.
@@ -112,6 +113,8 @@ function showConnection(client) {
 
 async function start() {
   fillText();
+  document.title = text.title;
+  showLanguageSwitch();
   try {
     setState({ user: await get("/api/auth/me") });
   } catch (error) {

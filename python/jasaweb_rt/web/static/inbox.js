@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { byId, element, icon, reconcile, setText, setTime } from "./dom.js";
 import { loadingNotice } from "./loading.js";
+import { inOwnWords } from "./server-text.js";
 import { getState, onState, setState } from "./store.js";
 import { text, word } from "./text.js";
 import { toast } from "./toasts.js";
@@ -111,14 +112,6 @@ async function showOlder() {
   button.disabled = false;
 }
 
-/**
- * Where the data has a title or a message, a live frame carries that; so does the list, whichever way it came.
- * @param {Notification} item
- */
-function content({ title, message, data }) {
-  return { title: String(data?.title ?? title) || text.untitled, message: String(data?.message ?? message) };
-}
-
 /** @param {(what: ReadRange) => unknown} markRead */
 function createItem(markRead) {
   return (/** @type {Notification} */ item) =>
@@ -149,7 +142,7 @@ function createItem(markRead) {
 /** @param {Element} node @param {Notification} item */
 function updateItem(node, item) {
   const find = (/** @type {string} */ selector) => /** @type {HTMLElement} */ (node.querySelector(selector));
-  const { title, message } = content(item);
+  const { title, message } = inOwnWords(item);
   setText(find("h3"), title);
   setText(find(".notification-message"), message);
   setTime(/** @type {HTMLTimeElement} */ (find("time")), item.createdAt);
@@ -188,7 +181,7 @@ export function showInbox(markRead) {
   });
 }
 
-/** Says to a screen reader what has arrived. @param {{title?: unknown}} data */
-export function announce({ title }) {
-  byId("announcer").textContent = text.arrived(String(title || text.untitled));
+/** Says to a screen reader what has arrived. @param {import("./realtime.js").Message} message */
+export function announce({ type, data }) {
+  byId("announcer").textContent = text.arrived(inOwnWords({ type, title: "", message: "", data }).title);
 }

@@ -4,7 +4,7 @@ import { get, patch } from "./api.js";
 import { byId, element, reconcile, setText, setTime } from "./dom.js";
 import { loadingNotice } from "./loading.js";
 import { getState, onState, setState } from "./store.js";
-import { text, word } from "./text.js";
+import { problem, text, word } from "./text.js";
 import { toast } from "./toasts.js";
 
 /** @typedef {import("./store.js").Project} Project */
@@ -62,8 +62,7 @@ async function changeStatus(project, select) {
     const changed = await patch(`/api/projects/${encodeURIComponent(project.id)}`, { status: select.value });
     moveProject(project.id, changed.status, changed.updatedAt);
   } catch (error) {
-    const { status, message } = /** @type {import("./api.js").ApiError} */ (error);
-    toast(message || (status ? text.failed : text.unreachable), "", "high");
+    toast(problem(/** @type {import("./api.js").ApiError} */ (error)), "", "high");
   }
   select.disabled = false;
   // The list may say otherwise than the select by now, and a failure left it with what was asked for.
