@@ -12,7 +12,7 @@ from jasaweb_rt.domain.announcements import AnnouncementService
 from jasaweb_rt.domain.projects import ProjectService
 from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.domain.user_messages import UserMessageService
-from jasaweb_rt.exceptions import ForbiddenError, InvalidFrameError
+from jasaweb_rt.exceptions import ForbiddenError, InvalidFrameError, InvalidInputError
 from jasaweb_rt.messages import (
     Ack,
     AdminAlert,
@@ -55,6 +55,7 @@ class FrameHandlers:
         Raises:
             ForbiddenError: the sender's role, as the database has it, does not allow it.
             InvalidFrameError: the token of a `refresh` is of no use.
+            InvalidInputError: an `ack` is beyond the user's newest notification.
             RealtimeError: what the services raise.
         """
         match message:
@@ -88,8 +89,7 @@ class FrameHandlers:
                 )
                 await self._announcements.alert_admins(alert)
             case Ack():
-                # A hint for the message log, which this version does not keep; the pong barrier needs no help.
-                pass
+                await self._check_ack(frame.user_id, message.seq)
             case _:
                 raise TypeError(message)
 
@@ -115,6 +115,13 @@ class FrameHandlers:
                 await notifications.mark_read_up_to(connection, user_id, message.up_to)
 
         await in_transaction(self._connect, work)
+
+    async def _check_ack(self, user_id: str, seq: int) -> None:
+        # Checked and then let go: it is a hint for the message log, which this version does not keep.
+        async with self._connect() as connection:
+            head = (await notifications.get_counters(connection, user_id)).head_seq
+        if seq > head:
+            raise InvalidInputError(f"`seq` is beyond the newest notification, which has {head}")
 
     def _refresh(self, frame: ClientFrame, message: Refresh, ref: str | None) -> None:
         try:

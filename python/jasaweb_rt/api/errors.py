@@ -46,7 +46,12 @@ _STATUS: dict[type[RealtimeError], int] = {
     ServerStoppedError: 503,
 }
 _DATABASE_UNAVAILABLE = "The database is not available; try again later"
-_SENTENCES = {401: "Authentication required", 404: "Not found", 405: "This method is not allowed here"}
+_SENTENCES = {
+    401: "Authentication required",
+    404: "Not found",
+    405: "This method is not allowed here",
+    413: "The body is too large",
+}
 _MEANINGS = {
     400: "The request breaks a rule; the sentence names it",
     401: "Nobody is signed in",
@@ -133,12 +138,15 @@ def _body_sentence(error: HTTPException) -> str | None:
 def _validation_sentence(error: HTTPException) -> str | None:
     """The faults that Litestar lists beside a validation error, each with its field."""
     faults = error.extra if isinstance(error.extra, list) else []
-    sentences = [
-        f"{fault['key']}: {fault['message']}" if fault.get("key") else str(fault.get("message"))
-        for fault in faults
-        if isinstance(fault, dict)
-    ]
-    return "; ".join(sentences) or None
+    return "; ".join(_fault_sentence(fault) for fault in faults if isinstance(fault, dict)) or None
+
+
+def _fault_sentence(fault: dict[str, Any]) -> str:
+    key, message = fault.get("key"), str(fault.get("message"))
+    # Where an argument did not come at all, Litestar hands on what its look-up raised: the name in quotes.
+    if key and message == repr(key):
+        return "The body is missing" if key == "data" else f"{key} is missing"
+    return f"{key}: {message}" if key else message
 
 
 exception_handlers: ExceptionHandlersMap = {
