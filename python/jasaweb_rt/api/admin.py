@@ -148,15 +148,18 @@ class AdminController(Controller):
         services: NamedDependency[Services],
         user_id: Annotated[str | None, QueryParameter(name="userId")] = None,
         role: Annotated[Literal["admin", "client"] | None, QueryParameter()] = None,
+        search: Annotated[
+            str, QueryParameter(max_length=200, description="what name, user id or address holds, in any case")
+        ] = "",
         limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="items at most")] = 100,
         offset: Annotated[int, QueryParameter(ge=0, le=2**31 - 1, description="items to pass over")] = 0,
     ) -> ConnectionList:
-        """Lists who is connected; of one user or role where that is asked for."""
+        """Lists who is connected; of one user or role, or by a part of the name, where that is asked for."""
         # It waits for every shard, so not on this loop.
         found = [
             connection
             for connection in await asyncio.to_thread(services.gateway.server.connections)
-            if user_id in (None, connection.user_id) and role in (None, connection.role)
+            if user_id in (None, connection.user_id) and role in (None, connection.role) and _holds(connection, search)
         ]
         found.sort(key=lambda connection: (connection.connected_at, connection.connection_id))
         page = found[offset : offset + limit]
@@ -174,6 +177,11 @@ class AdminController(Controller):
         broadcast = data.broadcast()
         count = await services.broadcasts.store(broadcast) if data.durable else services.broadcasts.send(broadcast)
         return BroadcastResult(durable=data.durable, count=count)
+
+
+def _holds(connection: ConnectionInfo, words: str) -> bool:
+    looked_at = (connection.name, connection.user_id, connection.client_address)
+    return any(words.casefold() in text.casefold() for text in looked_at)
 
 
 def _moment(seconds: float) -> str:
