@@ -10,6 +10,7 @@ import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import asyncpg
 import bcrypt
 import httpx
 
+from jasaweb_rt.domain.midtrans import signature
+
 PASSWORD = "test-password"
+MIDTRANS_SERVER_KEY = "SB-Mid-server-of-the-browser-tests"
 START_DEADLINE = 60.0
 """Seconds for the first start, which makes a database cluster."""
 STOP_DEADLINE = 20.0
@@ -70,6 +74,41 @@ class Application:
         )
         return project_id
 
+    async def new_invoice(
+        self, project_id: str, *, amount: int = 1_500_000, status: str = "unpaid", paid: datetime | None = None
+    ) -> str:
+        """Makes an invoice, which is also its order at Midtrans; its id. `amount` in rupiah, `paid` aware."""
+        invoice_id = str(uuid.uuid4())
+        await self._pool.execute(
+            "INSERT INTO invoices (id, project_id, amount, status, midtrans_order_id, paid_at)"
+            " VALUES ($1, $2, $3, $4::text::\"InvoiceStatus\", $1, $5::timestamptz AT TIME ZONE 'UTC')",
+            invoice_id,
+            project_id,
+            amount,
+            status,
+            paid,
+        )
+        return invoice_id
+
+    async def report_payment(
+        self, invoice_id: str, status: str = "settlement", *, amount: int = 1_500_000, code: str = "200"
+    ) -> None:
+        """Midtrans reports what became of the payment of an invoice; `status` and `code` are their words."""
+        gross_amount = f"{amount}.00"
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            answer = await client.post(
+                "/api/webhooks/midtrans",
+                json={
+                    "transaction_status": status,
+                    "fraud_status": "accept",
+                    "status_code": code,
+                    "order_id": invoice_id,
+                    "gross_amount": gross_amount,
+                    "signature_key": signature(invoice_id, code, gross_amount, MIDTRANS_SERVER_KEY),
+                },
+            )
+            answer.raise_for_status()
+
     async def insert(self, owner: Person, title: str, *, kind: str = "project_update", message: str = "") -> str:
         """What any foreign program may do: one plain INSERT of a notification; its id."""
         notification_id = str(uuid.uuid4())
@@ -105,7 +144,7 @@ async def application(folder: Path) -> AsyncIterator[Application]:
     """Starts `jasaweb-rt serve --demo` in an empty folder, and stops it as Ctrl-C does."""
     command = str(Path(sys.executable).parent / "jasaweb-rt")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("JASAWEB_RT_")}
-    environment = {**inherited, "JASAWEB_RT_PORT": "0"}
+    environment = {**inherited, "JASAWEB_RT_PORT": "0", "JASAWEB_RT_MIDTRANS_SERVER_KEY": MIDTRANS_SERVER_KEY}
     environment.pop("DATABASE_URL", None)
     process = await asyncio.create_subprocess_exec(
         command,

@@ -8,6 +8,8 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.application import PASSWORD, Person
 
+CUT = r"net::ERR_|WebSocket connection to"
+"""What the browser itself says of a network that the test has cut."""
 DASHBOARD = re.compile(r"/client/dashboard$")
 
 expect.set_options(timeout=10_000)

@@ -12,6 +12,7 @@ from playwright.async_api import expect
 from tests.browser.application import PASSWORD, Application
 from tests.browser.conftest import NewPage, Watch
 from tests.browser.dashboard import (
+    CUT,
     DASHBOARD,
     assert_never_reloaded,
     badge,
@@ -25,8 +26,6 @@ from tests.support.tcp_relay import TcpRelay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-CUT = r"net::ERR_|WebSocket connection to"
-"""What the browser itself says of a network that the test has cut."""
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "dashboard.png"
 
 

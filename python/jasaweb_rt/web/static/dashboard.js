@@ -3,9 +3,11 @@
 import { get, post } from "./api.js";
 import { byId, element, refreshTimes, setText } from "./dom.js";
 import { announce, loadInbox, receive, showInbox, showRead } from "./inbox.js";
-import { loadProjects, moveProject, showProjects } from "./projects.js";
+import { changeInvoice, loadInvoices, showInvoices } from "./invoices.js";
 import { showLanguageSwitch } from "./language-switch.js";
+import { loadProjects, moveProject, showProjects } from "./projects.js";
 import { RealtimeClient } from "./realtime.js";
+import { inOwnWords } from "./server-text.js";
 import { getState, onState, setState } from "./store.js";
 import { fillText, problem, text } from "./text.js";
 import { toast } from "./toasts.js";
@@ -45,6 +47,7 @@ function createClient(lastSeq) {
     unreadBefore = connection.unread ?? getState().unread;
     if (getState().inboxLoading === "failed") void loadInbox();
     if (getState().projectsLoading === "failed") void loadProjects();
+    if (getState().invoicesLoading === "failed") void loadInvoices();
   });
   client.on("unread", (unread) => setState({ unread }));
   client.on("*", (/** @type {Message} */ message) => {
@@ -54,11 +57,13 @@ function createClient(lastSeq) {
     if (welcome || seq <= listedUntil) return;
     if (message.seq !== undefined) receive(/** @type {Message & {seq: number}} */ (message));
     if (type === "project_update") moveProject(String(data.projectId), String(data.newStatus), timestamp);
+    if (type === "payment_update") changeInvoice(String(data.invoiceId), String(data.status), data.paidAt ?? null);
     if (type === "admin_alert" && data.projectId) void loadProjects();
+    if (type === "admin_alert" && data.event === "payment_status_change") void loadInvoices();
     if (seq <= awayUntil) return;
-    if (type === "system_announcement")
-      toast(String(data.title ?? text.untitled), String(data.message ?? ""), data.priority);
-    else if (message.seq !== undefined) announce(message);
+    const { title, message: words } = inOwnWords({ type, title: "", message: "", data });
+    if (type === "system_announcement" || type === "payment_update") toast(title, words, data.priority);
+    else if (message.seq !== undefined) announce(title);
   });
   client.on("read", ({ data }) => showRead(data));
   // The page sends nothing but read marks, and never a wrong one: the server could not do it now.
@@ -75,6 +80,7 @@ function createClient(lastSeq) {
     if (data.fromSeq === 0) setState({ inbox: [], inboxLoading: "loading" });
     void loadInbox();
     void loadProjects();
+    void loadInvoices();
   });
   return client;
 }
@@ -97,6 +103,7 @@ function showConnection(client) {
   onState(({ connection: { state, code } }) => {
     const status = byId("connection");
     status.dataset.state = state;
+    status.classList.toggle("connected", state === "open");
     setText(status, text.connection[state]);
     const ended = state === "closed" && code !== 1000 && code !== 401;
     if (ended === !notice.hidden) return;
@@ -128,6 +135,7 @@ async function start() {
   setText(byId("user"), user?.name ?? "");
   setText(byId("greeting"), text.greeting(user?.name ?? ""));
   showProjects();
+  showInvoices();
   // The socket goes on from where the inbox ends, so that nothing between the two is lost.
   const client = createClient(await loadInbox());
   showInbox(markRead(client));
@@ -135,6 +143,7 @@ async function start() {
   byId("log-out").addEventListener("click", () => logOut(client));
   client.connect();
   void loadProjects();
+  void loadInvoices();
   setInterval(refreshTimes, REFRESH_TIMES);
 }
 

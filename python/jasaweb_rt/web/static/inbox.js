@@ -181,7 +181,7 @@ export function showInbox(markRead) {
   });
 }
 
-/** Says to a screen reader what has arrived. @param {import("./realtime.js").Message} message */
-export function announce({ type, data }) {
-  byId("announcer").textContent = text.arrived(inOwnWords({ type, title: "", message: "", data }).title);
+/** Says to a screen reader what has arrived. @param {string} title */
+export function announce(title) {
+  byId("announcer").textContent = text.arrived(title);
 }

@@ -10,8 +10,10 @@ import { money, text, word } from "./text.js";
 
 const PROJECT_UPDATED = "Project updated";
 const PROJECT_CHANGED = "Project status changed";
+const PAYMENT_CHANGED = "Payment status changed";
 const PROJECT_IS_NOW = /^Project "(.*)" status updated to (\w+)$/s;
 const PROJECT_CHANGED_BY = /^Project "(.*)" status changed to (\w+) by (.*)$/s;
+const PAYMENT_CHANGED_BY = /^Invoice for "(.*)" changed to (\w+) by (.*)$/s;
 /** Title and message by the status of the invoice. @type {Record<InvoiceStatus, [string, string]>} */
 const PAYMENTS = {
   unpaid: ["Payment due", 'The payment for "{}" is due'],
@@ -45,12 +47,23 @@ const SAID = {
       message: status && text.notices.projectIsNow(project, word(text.statuses, status)),
     };
   },
-  admin_alert(title, message) {
-    const [, project, status, by] = PROJECT_CHANGED_BY.exec(message) ?? [];
-    return {
-      title: title === PROJECT_CHANGED ? text.notices.projectChanged : undefined,
-      message: status && text.notices.projectChangedBy(project, word(text.statuses, status), by),
-    };
+  admin_alert(title, message, { event }) {
+    const { notices } = text;
+    if (event === "project_status_change") {
+      const [, project, status, by] = PROJECT_CHANGED_BY.exec(message) ?? [];
+      return {
+        title: title === PROJECT_CHANGED ? notices.projectChanged : undefined,
+        message: status && notices.projectChangedBy(project, word(text.statuses, status), by),
+      };
+    }
+    if (event === "payment_status_change") {
+      const [, project, status, by] = PAYMENT_CHANGED_BY.exec(message) ?? [];
+      return {
+        title: title === PAYMENT_CHANGED ? notices.paymentChanged : undefined,
+        message: status && notices.paymentChangedBy(project, word(text.invoiceStatuses, status), by),
+      };
+    }
+    return {};
   },
   payment_update(title, message, { status, projectName, amount }) {
     if (!Object.hasOwn(PAYMENTS, status)) return {};

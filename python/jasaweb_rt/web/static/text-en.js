@@ -62,6 +62,23 @@ export const words = {
     completed: "Completed",
   },
 
+  invoices: "Invoices",
+  allInvoices: "All invoices",
+  noInvoices: "No invoices yet.",
+  invoicesFailed: "Your invoices could not be loaded.",
+  invoiceMeta: (/** @type {string} */ number, /** @type {string} */ date, /** @type {boolean} */ paid) =>
+    `No. ${number} · ${paid ? "Paid" : "Issued"} ${date}`,
+  invoiceStatuses: {
+    unpaid: "Unpaid",
+    pending: "Pending",
+    paid: "Paid",
+    failed: "Failed",
+    expired: "Expired",
+    cancelled: "Cancelled",
+    partial_refunded: "Partly refunded",
+    refunded: "Refunded",
+  },
+
   inbox: "Inbox",
   goToInbox: (/** @type {number} */ count) => (count ? `Inbox, ${count} unread` : "Inbox"),
   noNotifications: "Nothing here yet. News about your projects arrives by itself.",
@@ -92,6 +109,9 @@ export const words = {
       /** @type {string} */ status,
       /** @type {string} */ by,
     ) => `${by} set “${project}” to “${status}”`,
+    paymentChanged: "Payment status changed",
+    paymentChangedBy: (/** @type {string} */ project, /** @type {string} */ status, /** @type {string} */ by) =>
+      `Invoice for “${project}”: “${status}”, by ${by}`,
     payments: {
       unpaid: "Payment due",
       pending: "Payment pending",

@@ -67,6 +67,23 @@ export const words = {
     completed: "Selesai",
   },
 
+  invoices: "Tagihan",
+  allInvoices: "Semua tagihan",
+  noInvoices: "Belum ada tagihan.",
+  invoicesFailed: "Tagihan Anda tidak dapat dimuat.",
+  invoiceMeta: (/** @type {string} */ number, /** @type {string} */ date, /** @type {boolean} */ paid) =>
+    `No. ${number} · ${paid ? "Dibayar" : "Terbit"} ${date}`,
+  invoiceStatuses: {
+    unpaid: "Belum dibayar",
+    pending: "Menunggu pembayaran",
+    paid: "Lunas",
+    failed: "Gagal",
+    expired: "Kedaluwarsa",
+    cancelled: "Dibatalkan",
+    partial_refunded: "Dikembalikan sebagian",
+    refunded: "Dikembalikan",
+  },
+
   inbox: "Kotak masuk",
   goToInbox: (/** @type {number} */ count) => (count ? `Kotak masuk, ${count} belum dibaca` : "Kotak masuk"),
   noNotifications: "Belum ada apa-apa. Kabar tentang proyek Anda langsung muncul di sini.",
@@ -96,6 +113,9 @@ export const words = {
       /** @type {string} */ status,
       /** @type {string} */ by,
     ) => `${by} mengubah “${project}” menjadi “${status}”`,
+    paymentChanged: "Status tagihan berubah",
+    paymentChangedBy: (/** @type {string} */ project, /** @type {string} */ status, /** @type {string} */ by) =>
+      `Tagihan untuk “${project}”: “${status}”, oleh ${by}`,
     payments: {
       unpaid: "Tagihan belum dibayar",
       pending: "Menunggu pembayaran",
