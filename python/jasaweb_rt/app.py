@@ -23,6 +23,7 @@ from jasaweb_rt.api.notifications import NotificationsController
 from jasaweb_rt.api.pages import PagesController, StaticController, WebFiles
 from jasaweb_rt.api.payments import PaymentsController
 from jasaweb_rt.api.projects import ProjectsController
+from jasaweb_rt.api.schema import viewer
 from jasaweb_rt.api.user_messages import UserMessagesController
 from jasaweb_rt.api.websocket import WebSocketController
 from jasaweb_rt.auth.authentication import SessionAuthentication
@@ -68,7 +69,7 @@ def create_app(settings: Settings, *, services: Services | None = None) -> Lites
         exception_handlers=exception_handlers,
         lifespan=[] if services else [_own_services(settings)],
         state=State({"services": services}),
-        openapi_config=_openapi(settings),
+        openapi_config=_openapi(settings, web_files),
         request_max_body_size=_MAX_BODY_BYTES,
         logging_config=None,
         debug=False,
@@ -97,17 +98,19 @@ async def _find_user(connection: ASGIConnection[Any, Any, Any, Any], user_id: st
         return await users.find_by_id(database, user_id)
 
 
-def _openapi(settings: Settings) -> OpenAPIConfig:
+def _openapi(settings: Settings, web_files: WebFiles) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="JasaWeb real-time notifications",
         version=version("jasaweb-rt"),
         render_plugins=[JsonRenderPlugin()],
-        # No viewer: those that Litestar brings load scripts from a foreign host.
+        use_handler_docstrings=True,
+        # The viewer is ours: those that Litestar brings have inline scripts, and load others from a foreign host.
         openapi_router=Router(
             "/schema",
             route_handlers=[],
             include_in_schema=False,
             opt={"exclude_from_auth": True, "exclude_from_csrf": True},
+            before_request=viewer(web_files),
             after_request=_not_found_in_our_shape,
         ),
         components=Components(
@@ -123,4 +126,5 @@ async def _not_found_in_our_shape(response: Response[Any]) -> Response[Any]:
     # Litestar answers an unknown path below /schema by a page of its own.
     if response.status_code == 404:
         raise NotFoundException
+    response.set_header("Vary", "Accept")
     return response

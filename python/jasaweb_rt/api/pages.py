@@ -16,7 +16,7 @@ from jasaweb_rt.api.addresses import connection_url
 from jasaweb_rt.database.users import User
 from jasaweb_rt.services import Services
 
-__all__ = ["PagesController", "StaticController", "WebFiles"]
+__all__ = ["COMMON_HEADERS", "PagesController", "StaticController", "WebFiles"]
 
 _MEDIA_TYPES = {
     ".css": "text/css",
@@ -31,7 +31,8 @@ _MEDIA_TYPES = {
     ".woff2": "font/woff2",
 }
 _WEB = Path(__file__).parent.parent / "web"
-_COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
+"""Of every page and file."""
 
 
 class WebFile(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ class StaticController(Controller):
         """Serves a file, or 304 where the client has it already."""
         file = web_files.find(f"static/{file_path.as_posix().lstrip('/')}")
         # Asked for each time, answered by 304 mostly: a new version is never mixed with an old one.
-        headers = {**_COMMON_HEADERS, "ETag": file.etag, "Cache-Control": "no-cache"}
+        headers = {**COMMON_HEADERS, "ETag": file.etag, "Cache-Control": "no-cache"}
         if _names(request.headers.get("if-none-match", ""), file.etag):
             return Response(b"", status_code=304, headers=headers, media_type=file.media_type)
         return Response(file.content, headers=headers, media_type=file.media_type)
@@ -132,7 +133,7 @@ def _page(request: Request[Any, Any, Any], services: Services, file: WebFile) ->
         f"default-src 'self'; connect-src 'self' {socket}/; object-src 'none'; base-uri 'none'; form-action 'self';"
         " frame-ancestors 'none'"
     )
-    headers = {**_COMMON_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    headers = {**COMMON_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
     return Response(file.content, headers=headers, media_type=file.media_type)
 
 

@@ -146,3 +146,29 @@ async def test_the_schema_declares_the_errors(client: Client) -> None:
     error = schema["paths"]["/api/projects/{project_id}"]["patch"]["responses"]["400"]["content"]
     assert error["application/json"]["schema"]["$ref"].endswith("ErrorBody")
     assert "http://" not in (await client.get("/schema")).text.replace("http://rt.test", "")
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "kind"),
+    [
+        ("/schema", BROWSER, "text/html; charset=utf-8"),
+        ("/schema/", BROWSER, "text/html; charset=utf-8"),
+        ("/schema", "application/json, text/html;q=0.5", "application/vnd.oai.openapi+json"),
+        ("/schema", "text/html;q=0.5, application/json", "application/vnd.oai.openapi+json"),
+        ("/schema", "*/*", "application/vnd.oai.openapi+json"),
+        ("/schema", "", "application/vnd.oai.openapi+json"),
+        ("/schema/openapi.json", BROWSER, "application/vnd.oai.openapi+json"),
+    ],
+)
+async def test_the_schema_is_a_page_for_who_asks_for_one(client: Client, path: str, accept: str, kind: str) -> None:
+    response = await client.get(path, headers={"Accept": accept})
+    assert (response.status_code, response.headers["content-type"]) == (200, kind)
+    assert response.headers["vary"] == "Accept"
+    if kind.startswith("text/html"):
+        assert "unsafe" not in response.headers["content-security-policy"]
+        assert "://" not in response.text
+        for file in re.findall(r'(?:src|href)="(/[^"#]+)', response.text):
+            assert (await client.get(file)).status_code == 200

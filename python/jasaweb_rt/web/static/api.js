@@ -27,7 +27,7 @@ export const patch = (path, body) => request("PATCH", path, body);
 async function request(method, path, body) {
   /** @type {Record<string, string>} */
   const headers = { accept: "application/json" };
-  if (method !== "GET") headers["x-csrftoken"] = cookie("csrftoken");
+  if (method !== "GET") headers["x-csrftoken"] = csrfToken();
   if (body !== undefined) headers["content-type"] = "application/json";
   let response;
   let answer;
@@ -46,6 +46,8 @@ async function request(method, path, body) {
   if (!response.ok) throw new ApiError(response.status, typeof answer?.error === "string" ? answer.error : "");
   return answer;
 }
+
+export const csrfToken = () => cookie("csrftoken");
 
 /** @param {string} name */
 function cookie(name) {
