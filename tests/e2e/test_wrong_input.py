@@ -246,6 +246,8 @@ WORD = {"audience": "all", "type": "system_announcement", **ANNOUNCEMENT}
 LOG_IN = {"email": "client@jasaweb.test", "password": PASSWORD}
 WRONG_REQUESTS = [
     WrongRequest("malformed JSON", "admin", "PATCH", PROJECT, b'{"status":', 400, "JSON"),
+    WrongRequest("invalid UTF-8", "admin", "PATCH", PROJECT, b'{"status":"\xff"}', 400, "JSON"),
+    WrongRequest("nested without end", "client", "POST", MESSAGES, b"[" * 100_000, 400, "too deep"),
     WrongRequest("no body", "admin", "PATCH", PROJECT, b"", 400, "The body is missing"),
     WrongRequest("not an object", "admin", "PATCH", PROJECT, ["review"], 400, "object"),
     WrongRequest("missing field", "admin", "PATCH", PROJECT, {}, 400, "status"),
@@ -294,6 +296,7 @@ def payment(name: str, status: int, words: str, *signed: str, **changed: Any) ->
 
 WRONG_PAYMENTS = [
     WrongRequest("malformed JSON", None, "POST", "/api/webhooks/midtrans", b'{"order_id"', 400, "JSON"),
+    WrongRequest("invalid UTF-8", None, "POST", "/api/webhooks/midtrans", b'{"order_id":"\xff"}', 400, "JSON"),
     WrongRequest("not an object", None, "POST", "/api/webhooks/midtrans", [], 400, "object"),
     payment("no signature", 400, "signature_key", signature_key=None),
     payment("bad signature", 403, "signature", signature_key="0" * 128),
