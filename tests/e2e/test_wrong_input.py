@@ -7,6 +7,7 @@ tests/integration/http).
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -14,6 +15,8 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 
+from jasaweb_rt.database import invoices
+from jasaweb_rt.database.invoices import NewInvoice
 from tests.support.live_sockets import connection_token, nothing_waits, socket_of, sockets_of
 from tests.support.payments import midtrans_body
 from tests.support.people import PASSWORD, bearer, session_token
@@ -26,12 +29,11 @@ ANNOUNCEMENT = {"title": "Maintenance", "message": "Tonight at ten"}
 ALERT = {"event": "disk_full", "message": "One percent is left"}
 MESSAGE = {"toUserId": "admin", "subject": "Logo", "content": "Make it bigger"}
 
-Data = dict[str, Any]
-
 
 @pytest.fixture(autouse=True)
 async def stored(http: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
-    """Orders to be paid, and something unread of each client."""
+    """Orders to be paid, one that was refunded, and something unread of each client."""
+    await invoices.insert_missing(connection, [NewInvoice("i-refunded", "p-client", Decimal(9), "refunded")])
     await connection.execute("update public.invoices set midtrans_order_id = 'order-' || id")
     await connection.execute(
         "insert into public.real_time_notifications (id, user_id, type, title, message)"
@@ -235,12 +237,17 @@ class WrongRequest(NamedTuple):
 
 
 PROJECT = "/api/projects/p-client"
+INVOICE = "/api/invoices/i-client"
+MESSAGES = "/api/messages"
+PAID = {"status": "paid"}
 READ = "/api/notifications/read"
 BROADCAST = "/api/admin/websocket/broadcast"
 WORD = {"audience": "all", "type": "system_announcement", **ANNOUNCEMENT}
 LOG_IN = {"email": "client@jasaweb.test", "password": PASSWORD}
 WRONG_REQUESTS = [
     WrongRequest("malformed JSON", "admin", "PATCH", PROJECT, b'{"status":', 400, "JSON"),
+    WrongRequest("invalid UTF-8", "admin", "PATCH", PROJECT, b'{"status":"\xff"}', 400, "JSON"),
+    WrongRequest("nested without end", "client", "POST", MESSAGES, b"[" * 100_000, 400, "too deep"),
     WrongRequest("no body", "admin", "PATCH", PROJECT, b"", 400, "The body is missing"),
     WrongRequest("not an object", "admin", "PATCH", PROJECT, ["review"], 400, "object"),
     WrongRequest("missing field", "admin", "PATCH", PROJECT, {}, 400, "status"),
@@ -251,6 +258,19 @@ WRONG_REQUESTS = [
     WrongRequest("a client's own project", "client", "PATCH", PROJECT, {"status": "review"}, 403, ADMINS_ONLY),
     WrongRequest("a foreign project", "other", "PATCH", PROJECT, {"status": "review"}, 403, ADMINS_ONLY),
     WrongRequest("nobody", None, "PATCH", PROJECT, {"status": "review"}, 401, "Authentication required"),
+    WrongRequest("an invoice that is not paid", "admin", "PATCH", INVOICE, {"status": "unpaid"}, 400, "status"),
+    WrongRequest("another amount", "admin", "PATCH", INVOICE, {**PAID, "amount": 1}, 400, "amount"),
+    WrongRequest("a refunded invoice", "admin", "PATCH", "/api/invoices/i-refunded", PAID, 409, "refunded"),
+    WrongRequest("an unknown invoice", "admin", "PATCH", "/api/invoices/none", PAID, 404, "invoice"),
+    WrongRequest("a client's own invoice", "client", "PATCH", INVOICE, PAID, 403, ADMINS_ONLY),
+    WrongRequest("a foreign invoice", "other", "PATCH", INVOICE, PAID, 403, ADMINS_ONLY),
+    WrongRequest("a message to a stranger", "client", "POST", MESSAGES, {**MESSAGE, "toUserId": "other"}, 403, "may"),
+    WrongRequest("a message to nobody", "client", "POST", MESSAGES, {**MESSAGE, "toUserId": "none"}, 403, "may"),
+    WrongRequest("an admin's to nobody", "admin", "POST", MESSAGES, {**MESSAGE, "toUserId": "none"}, 404, "user"),
+    WrongRequest("a message of nobody", None, "POST", MESSAGES, MESSAGE, 401, "Authentication required"),
+    WrongRequest("another's name", "client", "POST", MESSAGES, {**MESSAGE, "fromUserId": "x"}, 400, "fromUserId"),
+    WrongRequest("an empty message", "client", "POST", MESSAGES, {**MESSAGE, "content": ""}, 400, "content"),
+    WrongRequest("what cannot be kept", "client", "POST", MESSAGES, {**MESSAGE, "content": "a\0"}, 400, "content"),
     WrongRequest("a method that there is not", "admin", "DELETE", PROJECT, None, 405, "not allowed"),
     WrongRequest("a read of nothing", "client", "POST", READ, {}, 400, "either `ids` or `upTo`"),
     WrongRequest("a read of both", "client", "POST", READ, {"ids": ["n-client"], "upTo": 1}, 400, "either"),
@@ -276,6 +296,7 @@ def payment(name: str, status: int, words: str, *signed: str, **changed: Any) ->
 
 WRONG_PAYMENTS = [
     WrongRequest("malformed JSON", None, "POST", "/api/webhooks/midtrans", b'{"order_id"', 400, "JSON"),
+    WrongRequest("invalid UTF-8", None, "POST", "/api/webhooks/midtrans", b'{"order_id":"\xff"}', 400, "JSON"),
     WrongRequest("not an object", None, "POST", "/api/webhooks/midtrans", [], 400, "object"),
     payment("no signature", 400, "signature_key", signature_key=None),
     payment("bad signature", 403, "signature", signature_key="0" * 128),
@@ -323,7 +344,13 @@ async def test_a_change_from_a_foreign_page(
     """By cookie, without the CSRF header."""
     cookie = {"Cookie": f"auth_token={session_token('admin')}"}
     async with unchanged(connection):
-        for method, path, body in [("PATCH", PROJECT, {"status": "review"}), ("POST", BROADCAST, WORD)]:
+        changes: list[tuple[str, str, dict[str, Any]]] = [
+            ("PATCH", PROJECT, {"status": "review"}),
+            ("PATCH", INVOICE, PAID),
+            ("POST", BROADCAST, WORD),
+            ("POST", MESSAGES, MESSAGE),
+        ]
+        for method, path, body in changes:
             response = await http.request(method, path, json=body, headers=cookie)
             assert response.status_code == 403
             assert "CSRF" in response.json()["error"]

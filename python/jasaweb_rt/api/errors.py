@@ -45,6 +45,7 @@ _STATUS: dict[type[RealtimeError], int] = {
     OverloadedError: 503,
     ServerStoppedError: 503,
 }
+_BODY_IS_NOT_JSON = "The body is not valid JSON"
 _DATABASE_UNAVAILABLE = "The database is not available; try again later"
 _SENTENCES = {
     401: "Authentication required",
@@ -114,8 +115,12 @@ def _on_any_other(_: AnyRequest, error: Exception) -> Response[ErrorBody]:
     if is_unavailable(error) or isinstance(error, asyncpg.QueryCanceledError):
         logger.error("the database failed a request: %s", error)
         return _answer(503, _DATABASE_UNAVAILABLE, {"Retry-After": "5"})
-    if isinstance(error, RecursionError) and _arose_in(error, decode_json.__name__):
-        return _answer(400, "The body is nested too deep")
+    # These two faults of a body are not among msgspec's own errors, so Litestar hands them on as they are.
+    if _arose_in(error, decode_json.__name__):
+        if isinstance(error, RecursionError):
+            return _answer(400, "The body is nested too deep")
+        if isinstance(error, UnicodeDecodeError):
+            return _answer(400, _BODY_IS_NOT_JSON)
     return _internal(error)
 
 
@@ -131,7 +136,7 @@ def _internal(error: Exception) -> Response[ErrorBody]:
 
 def _body_sentence(error: HTTPException) -> str | None:
     if isinstance(error.__cause__, SerializationException):
-        return "The body is not valid JSON"
+        return _BODY_IS_NOT_JSON
     return None
 
 
