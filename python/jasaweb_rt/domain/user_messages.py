@@ -5,6 +5,7 @@ import asyncpg
 from jasaweb_rt.database import users
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.database.users import User
+from jasaweb_rt.domain.events import Emit, UserMessageSent
 from jasaweb_rt.domain.notices import Notifier, notification
 from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.exceptions import ForbiddenError, NotFoundError
@@ -16,9 +17,10 @@ __all__ = ["UserMessageService"]
 class UserMessageService:
     """Delivers messages, durably."""
 
-    def __init__(self, connect: Connect, notifier: Notifier) -> None:
+    def __init__(self, connect: Connect, notifier: Notifier, emit: Emit) -> None:
         self._connect = connect
         self._notifier = notifier
+        self._emit = emit
 
     async def send(self, sender: User, to_user_id: str, subject: str, content: str) -> None:
         """Sends a message from `sender` to the user with the id `to_user_id`.
@@ -30,7 +32,7 @@ class UserMessageService:
             ConflictError: others kept changing the same rows.
         """
 
-        async def work(connection: asyncpg.Connection) -> None:
+        async def work(connection: asyncpg.Connection) -> UserMessage:
             recipient = await users.find_by_id(connection, to_user_id)
             if sender.role != "admin" and (recipient is None or recipient.role != "admin"):
                 raise ForbiddenError("You may write to administrators only")
@@ -44,5 +46,6 @@ class UserMessageService:
                 content=content,
             )
             await self._notifier.notify_many([notification(recipient.id, subject, content, message)], connection)
+            return message
 
-        await in_transaction(self._connect, work)
+        self._emit(UserMessageSent(message=await in_transaction(self._connect, work)))
