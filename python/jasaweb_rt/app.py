@@ -31,6 +31,7 @@ from jasaweb_rt.auth.csrf import CookieCSRF
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import users
 from jasaweb_rt.database.users import User
+from jasaweb_rt.hooks import Hooks
 from jasaweb_rt.services import Services, open_services
 
 __all__ = ["create_app"]
@@ -38,14 +39,21 @@ __all__ = ["create_app"]
 _MAX_BODY_BYTES = 1_000_000
 
 
-def create_app(settings: Settings, *, services: Services | None = None) -> Litestar:
+def create_app(settings: Settings, *, services: Services | None = None, hooks: Hooks | None = None) -> Litestar:
     """Builds the application.
 
     Args:
         settings: what it is configured by; every key and limit is taken from here.
         services: what was started already and is stopped by the caller; without it the application opens its own at
             startup, against `settings.database_url`, and stops it at shutdown.
+        hooks: who is told of what happens, on the application's event loop; not together with `services`, whose
+            gateway has its own.
+
+    Raises:
+        ValueError: both `services` and `hooks` are given.
     """
+    if services is not None and hooks is not None:
+        raise ValueError("give the hooks to the gateway of the services, or let the application open its own")
     web_files = WebFiles()
     return Litestar(
         route_handlers=[
@@ -67,7 +75,7 @@ def create_app(settings: Settings, *, services: Services | None = None) -> Lites
             "web_files": Provide(lambda: web_files, sync_to_thread=False),
         },
         exception_handlers=exception_handlers,
-        lifespan=[] if services else [_own_services(settings)],
+        lifespan=[] if services else [_own_services(settings, hooks)],
         state=State({"services": services}),
         openapi_config=_openapi(settings, web_files),
         request_max_body_size=_MAX_BODY_BYTES,
@@ -77,10 +85,10 @@ def create_app(settings: Settings, *, services: Services | None = None) -> Lites
     )
 
 
-def _own_services(settings: Settings) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+def _own_services(settings: Settings, hooks: Hooks | None) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
+        async with open_services(settings, hooks) as services:
             app.state.services = services
             yield
 

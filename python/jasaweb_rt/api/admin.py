@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Controller, delete, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from jasaweb_rt.api.errors import documented
 from jasaweb_rt.auth.guards import must_be_admin
+from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.broadcasts import Broadcast
 from jasaweb_rt.exceptions import NotFoundError
 from jasaweb_rt.gateway import ConnectionInfo
@@ -172,10 +173,15 @@ class AdminController(Controller):
             raise NotFoundError("There is no such connection")
 
     @post("/broadcast", status_code=200, responses=documented(400, 401, 403, 404, 409, 429, 503))
-    async def broadcast(self, data: JSONBody[BroadcastBody], services: NamedDependency[Services]) -> BroadcastResult:
+    async def broadcast(
+        self, request: Request[User, Any, Any], data: JSONBody[BroadcastBody], services: NamedDependency[Services]
+    ) -> BroadcastResult:
         """Tells an audience something: durably, or only those who are connected now."""
-        broadcast = data.broadcast()
-        count = await services.broadcasts.store(broadcast) if data.durable else services.broadcasts.send(broadcast)
+        broadcast, actor = data.broadcast(), request.user
+        if data.durable:
+            count = await services.broadcasts.store(broadcast, actor)
+        else:
+            count = services.broadcasts.send(broadcast, actor)
         return BroadcastResult(durable=data.durable, count=count)
 
 
