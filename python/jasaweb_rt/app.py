@@ -20,11 +20,12 @@ from jasaweb_rt.api.errors import exception_handlers
 from jasaweb_rt.api.health import HealthController
 from jasaweb_rt.api.invoices import InvoicesController
 from jasaweb_rt.api.notifications import NotificationsController
-from jasaweb_rt.api.pages import PagesController, StaticController, WebFiles
+from jasaweb_rt.api.pages import PagesController, StaticController
 from jasaweb_rt.api.payments import PaymentsController
 from jasaweb_rt.api.projects import ProjectsController
 from jasaweb_rt.api.schema import viewer
 from jasaweb_rt.api.user_messages import UserMessagesController
+from jasaweb_rt.api.web_files import WebFiles
 from jasaweb_rt.api.websocket import WebSocketController
 from jasaweb_rt.auth.authentication import SessionAuthentication
 from jasaweb_rt.auth.csrf import CookieCSRF

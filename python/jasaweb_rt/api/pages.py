@@ -1,71 +1,20 @@
-"""The pages and their files. All are read into memory at start, so that no path can lead out of the folder."""
+"""The pages, and the files that they name."""
 
-import hashlib
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
-from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response import Redirect
 
 from jasaweb_rt.api.addresses import connection_url
+from jasaweb_rt.api.web_files import COMMON_HEADERS, WebFile, WebFiles
 from jasaweb_rt.database.users import User
 from jasaweb_rt.services import Services
 
-__all__ = ["COMMON_HEADERS", "PagesController", "StaticController", "WebFiles"]
-
-_MEDIA_TYPES = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".ico": "image/x-icon",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".map": "application/json",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".webp": "image/webp",
-    ".woff2": "font/woff2",
-}
-_WEB = Path(__file__).parent.parent / "web"
-COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
-"""Of every page and file."""
-
-
-class WebFile(msgspec.Struct, frozen=True):
-    """A file as it is served."""
-
-    content: bytes
-    media_type: str
-    etag: str
-    """Strong validator (RFC 9110 section 8.8.3): the hash of the content."""
-
-
-class WebFiles:
-    """What lies below a folder, by path relative to it, with `/`."""
-
-    def __init__(self, folder: Path = _WEB) -> None:
-        self._files = {
-            path.relative_to(folder).as_posix(): WebFile(
-                content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            )
-            for path in sorted(folder.rglob("*"))
-            if (media_type := _MEDIA_TYPES.get(path.suffix)) and path.is_file()
-            for content in [path.read_bytes()]
-        }
-
-    def find(self, name: str) -> WebFile:
-        """The file of that name.
-
-        Raises:
-            NotFoundException: there is none.
-        """
-        if (file := self._files.get(name)) is None:
-            raise NotFoundException
-        return file
+__all__ = ["PagesController", "StaticController"]
 
 
 class StaticController(Controller):
@@ -82,10 +31,12 @@ class StaticController(Controller):
         """Serves a file, or 304 where the client has it already."""
         file = web_files.find(f"static/{file_path.as_posix().lstrip('/')}")
         # Asked for each time, answered by 304 mostly: a new version is never mixed with an old one.
-        headers = {**COMMON_HEADERS, "ETag": file.etag, "Cache-Control": "no-cache"}
-        if _names(request.headers.get("if-none-match", ""), file.etag):
+        content, etag, coding = file.for_request(request)
+        headers = {**COMMON_HEADERS, **coding, "ETag": etag, "Cache-Control": "no-cache"}
+        if _names(request.headers.get("if-none-match", ""), etag):
+            headers.pop("Content-Encoding", None)  # of the content, which is not here
             return Response(b"", status_code=304, headers=headers, media_type=file.media_type)
-        return Response(file.content, headers=headers, media_type=file.media_type)
+        return Response(content, headers=headers, media_type=file.media_type)
 
 
 class PagesController(Controller):
@@ -110,8 +61,7 @@ class PagesController(Controller):
             return Redirect("/client/dashboard", status_code=302)
         file = web_files.find("templates/login.html")
         if services.demo:
-            content = file.content.replace(b'data-demo="false"', b'data-demo="true"')
-            file = msgspec.structs.replace(file, content=content)
+            file = WebFile.of(file.content.replace(b'data-demo="false"', b'data-demo="true"'), file.media_type)
         return _page(request, services, file)
 
     @get("/client/dashboard")
@@ -133,8 +83,9 @@ def _page(request: Request[Any, Any, Any], services: Services, file: WebFile) ->
         f"default-src 'self'; connect-src 'self' {socket}/; object-src 'none'; base-uri 'none'; form-action 'self';"
         " frame-ancestors 'none'"
     )
-    headers = {**COMMON_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
-    return Response(file.content, headers=headers, media_type=file.media_type)
+    content, _, coding = file.for_request(request)
+    headers = {**COMMON_HEADERS, **coding, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return Response(content, headers=headers, media_type=file.media_type)
 
 
 def _names(if_none_match: str, etag: str) -> bool:

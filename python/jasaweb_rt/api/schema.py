@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar import Request, Response
 
-from jasaweb_rt.api.pages import COMMON_HEADERS, WebFiles
+from jasaweb_rt.api.web_files import COMMON_HEADERS, WebFiles
 
 __all__ = ["viewer"]
 
