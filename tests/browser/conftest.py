@@ -17,6 +17,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error,
 from tests.browser import npm_modules
 from tests.browser.accessibility import Axe
 from tests.browser.application import Application, application
+from tests.browser.client_page import RECORD_TIMERS, Client
 from tests.browser.scripted_server import ScriptedServer, scripted_server
 from tests.support.tcp_relay import TcpRelay, tcp_relay
 
@@ -122,6 +123,28 @@ async def scripted() -> AsyncIterator[ScriptedServer]:
     """A server that does what the test says."""
     async with scripted_server() as server:
         yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(scripted: ScriptedServer, new_page: NewPage) -> Client:
+    """A page that has the client loaded, with no wait between attempts."""
+    page = await new_page()
+    await page.add_init_script("Math.random = () => 0")
+    await page.goto(scripted.base_url)
+    await page.wait_for_function("window.RealtimeClient !== undefined")
+    return Client(page)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def timed(scripted: ScriptedServer, new_page: NewPage) -> Client:
+    """A page whose clock the test moves and whose jitter is the greatest."""
+    page = await new_page()
+    await page.clock.install()
+    await page.add_init_script("Math.random = () => 1")
+    await page.goto(scripted.base_url)
+    await page.wait_for_function("window.RealtimeClient !== undefined")
+    await page.evaluate(RECORD_TIMERS)
+    return Client(page)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
