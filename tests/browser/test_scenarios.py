@@ -75,12 +75,15 @@ async def test_two_tabs_and_a_phone_agree_on_unread(app: Application, new_page: 
     await expect_unread(pages, "four", "three", "one")
     await phone.get_by_role("button", name="Mark “one” as read").tap()
     await expect_unread(pages, "four", "three")
-    # A foreign program, by plain SQL: read, and unread again.
+    # A foreign program, by plain SQL: read, unread again, deleted.
     await app.execute("UPDATE real_time_notifications SET read_at = now() WHERE id = $1", ids[3])
     await expect_unread(pages, "three")
     await app.execute("UPDATE real_time_notifications SET read_at = NULL WHERE id = $1", ids[3])
+    await expect_unread(pages, "four", "three")
+    await app.execute("DELETE FROM real_time_notifications WHERE id = $1", ids[2])
+    await expect_unread(pages, "four")
     for page in pages:
-        await expect(badge(page)).to_have_text("2 unread")
+        await expect(inbox(page)).to_have_text(["four", "two", "one"])
     await second.get_by_role("button", name="Mark all as read").click()
     await expect_unread(pages)
     await app.insert(person, "five")
