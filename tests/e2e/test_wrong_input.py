@@ -340,26 +340,24 @@ async def test_a_wrong_request(
                 await nothing_waits(http, *bystanders)
 
 
-@pytest.mark.parametrize(
-    ("query", "origin", "status", "words"),
-    [
-        ("last_seq=x", None, 400, "last_seq"),
-        ("last_seq=-1", None, 400, "last_seq"),
-        ("last_seq=0&epoch=%00", None, 400, "epoch"),
-        ("batch=2", None, 400, "batch"),
-        ("", "http://evil.test", 403, "Origin"),
-    ],
-)
-async def test_a_wrong_upgrade(
-    http: httpx.AsyncClient, query: str, origin: str | None, status: int, words: str
-) -> None:
-    url = f"{socket_url(http)}?token={await connection_token(http, 'client')}&{query}"
-    with pytest.raises(InvalidStatus) as refused:
-        async with connect(url, origin=None if origin is None else Origin(origin)):
-            pass
-    response = refused.value.response
-    assert response.status_code == status
-    assert words in json.loads(response.body)["error"]
+WRONG_UPGRADES: list[tuple[str, str | None, int, str]] = [
+    ("last_seq=x", None, 400, "last_seq"),
+    ("last_seq=-1", None, 400, "last_seq"),
+    ("last_seq=0&epoch=%00", None, 400, "epoch"),
+    ("batch=2", None, 400, "batch"),
+    ("", "http://evil.test", 403, "Origin"),
+]
+
+
+async def test_a_wrong_upgrade(http: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for query, origin, status, words in WRONG_UPGRADES:
+        url = f"{socket_url(http)}?token={await connection_token(http, 'client')}&{query}"
+        with subtests.test(query or origin), pytest.raises(InvalidStatus) as refused:
+            async with connect(url, origin=None if origin is None else Origin(origin)):
+                pass
+        response = refused.value.response
+        assert response.status_code == status
+        assert words in json.loads(response.body)["error"]
 
 
 async def test_a_change_from_a_foreign_page(
