@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.browser.application import Application, Person
 from tests.browser.conftest import NewPage, Watch
 from tests.browser.dashboard import (
+    CUT,
     assert_never_reloaded,
     badge,
     card,
@@ -32,8 +33,6 @@ PHONE: dict[str, Any] = {
     "is_mobile": True,
     "has_touch": True,
 }
-CUT = r"net::ERR_|WebSocket connection to"
-"""What the browser itself says of a network that is away."""
 RECONNECT_MS = 45_000
 """Longer than the longest pause between two attempts."""
 
@@ -61,6 +60,11 @@ async def expect_unread(pages: list[Page], *titles: str) -> None:
         await expect(page.locator(".notification.unread h3")).to_have_text(list(titles))
 
 
+def payment_badge(page: Page, invoice: str) -> Locator:
+    """The badge of an invoice, as the guide's script finds it."""
+    return page.locator(f'[data-invoice-id="{invoice}"] .status-badge')
+
+
 async def test_two_tabs_and_a_phone_agree_on_unread(app: Application, new_page: NewPage) -> None:
     person = await app.new_person()
     pages = await open_windows(new_page, app.url, person)
@@ -71,17 +75,51 @@ async def test_two_tabs_and_a_phone_agree_on_unread(app: Application, new_page: 
     await expect_unread(pages, "four", "three", "one")
     await phone.get_by_role("button", name="Mark “one” as read").tap()
     await expect_unread(pages, "four", "three")
-    # A foreign program, by plain SQL: read, and unread again.
+    # A foreign program, by plain SQL: read, unread again, deleted.
     await app.execute("UPDATE real_time_notifications SET read_at = now() WHERE id = $1", ids[3])
     await expect_unread(pages, "three")
     await app.execute("UPDATE real_time_notifications SET read_at = NULL WHERE id = $1", ids[3])
+    await expect_unread(pages, "four", "three")
+    await app.execute("DELETE FROM real_time_notifications WHERE id = $1", ids[2])
+    await expect_unread(pages, "four")
     for page in pages:
-        await expect(badge(page)).to_have_text("2 unread")
+        await expect(inbox(page)).to_have_text(["four", "two", "one"])
     await second.get_by_role("button", name="Mark all as read").click()
     await expect_unread(pages)
     await app.insert(person, "five")
     await expect_unread(pages, "five")
     for page in pages:
+        await assert_never_reloaded(page)
+
+
+async def test_a_payment_arrives_and_both_dashboards_follow(app: Application, new_page: NewPage) -> None:
+    client, other, admin = await app.new_person(), await app.new_person(), await app.new_person("admin")
+    project = await app.new_project(client, "Batik Sekar", status="pending_payment")
+    invoice = await app.new_invoice(project)
+    theirs = await app.new_invoice(await app.new_project(other, "Kopi Senja", status="pending_payment"))
+    client_page, phone = await new_page(), await new_page(**PHONE)
+    other_page, admin_page = await new_page(), await new_page()
+    following = [(client_page, client), (phone, client), (admin_page, admin)]
+    for page, person in [*following, (other_page, other)]:
+        await open_dashboard(page, app.url, person)
+    for page, _ in following:
+        await expect(payment_badge(page, invoice)).to_have_text("Unpaid")
+        await expect(card(page, "Batik Sekar").locator(".badge")).to_have_text("Awaiting payment")
+
+    await app.report_payment(invoice)
+    for page, _ in following:
+        await expect(payment_badge(page, invoice)).to_have_text("Paid")
+        await expect(payment_badge(page, invoice)).to_have_class("status-badge status-paid")
+        await expect(card(page, "Batik Sekar").locator(".badge")).to_have_text("In progress")
+    for page in (client_page, phone):
+        await expect(inbox(page)).to_have_text(["Project updated", "Payment received"])
+    await expect(inbox(admin_page)).to_have_text(["Project status changed", "Payment status changed"])
+    # Somebody else's stays as it is, for them and for the administrator; their next notification is their first.
+    await app.insert(other, "mark")
+    await expect(inbox(other_page)).to_have_text(["mark"])
+    for page in (other_page, admin_page):
+        await expect(payment_badge(page, theirs)).to_have_text("Unpaid")
+    for page, _ in [*following, (other_page, other)]:
         await assert_never_reloaded(page)
 
 

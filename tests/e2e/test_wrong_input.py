@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import asyncpg
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from jasaweb_rt.database import invoices
 from jasaweb_rt.database.invoices import NewInvoice
-from tests.support.live_sockets import connection_token, nothing_waits, socket_of, sockets_of
+from tests.support.live_sockets import connection_token, nothing_waits, socket_of, socket_url, sockets_of
 from tests.support.payments import midtrans_body
 from tests.support.people import PASSWORD, bearer, session_token
 from tests.support.snapshot import snapshot
@@ -336,6 +338,26 @@ async def test_a_wrong_request(
                 assert response.json()["success"] is False
                 assert case.words in response.json()["error"]
                 await nothing_waits(http, *bystanders)
+
+
+WRONG_UPGRADES: list[tuple[str, str | None, int, str]] = [
+    ("last_seq=x", None, 400, "last_seq"),
+    ("last_seq=-1", None, 400, "last_seq"),
+    ("last_seq=0&epoch=%00", None, 400, "epoch"),
+    ("batch=2", None, 400, "batch"),
+    ("", "http://evil.test", 403, "Origin"),
+]
+
+
+async def test_a_wrong_upgrade(http: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
+    for query, origin, status, words in WRONG_UPGRADES:
+        url = f"{socket_url(http)}?token={await connection_token(http, 'client')}&{query}"
+        with subtests.test(query or origin), pytest.raises(InvalidStatus) as refused:
+            async with connect(url, origin=None if origin is None else Origin(origin)):
+                pass
+        response = refused.value.response
+        assert response.status_code == status
+        assert words in json.loads(response.body)["error"]
 
 
 async def test_a_change_from_a_foreign_page(

@@ -66,7 +66,11 @@ function createClient(lastSeq) {
     if (type === "system_announcement" || type === "payment_update") toast(title, words, data.priority);
     else if (message.seq !== undefined) announce(title);
   });
-  client.on("read", ({ data }) => showRead(data));
+  client.on("read", ({ data }) => {
+    showRead(data);
+    // Without ids: some were deleted, or are unread again; which ones is told by nothing but the inbox itself.
+    if (data.ids?.length === 0) void loadInbox();
+  });
   // The page sends nothing but read marks, and never a wrong one: the server could not do it now.
   client.on("error", () => toast(text.failed, "", "high"));
   client.on("sync", ({ data }) => {
