@@ -53,9 +53,12 @@ def test_what_a_module_offers(module: str) -> None:
 def test_every_event_is_public_frozen_and_explained() -> None:
     assert {event.__name__ for event in events.DomainEvent.__subclasses__()} == DOMAIN_EVENTS
     assert {message.__name__ for message in ClientMessage.__subclasses__()} == CLIENT_MESSAGES
-    connection_events = [hooks.ConnectionOpened, hooks.ConnectionClosed, hooks.FrameCarriedOut]
-    structs: list[type[msgspec.Struct]] = [*connection_events, *events.DomainEvent.__subclasses__()]
-    for struct in structs:
+    connection_events: list[type[msgspec.Struct]] = [
+        hooks.ConnectionOpened,
+        hooks.ConnectionClosed,
+        hooks.FrameCarriedOut,
+    ]
+    for struct in [*connection_events, *events.DomainEvent.__subclasses__()]:
         assert struct.__struct_config__.frozen
         assert getattr(hooks, struct.__name__) is struct
         assert inspect.getdoc(struct)
