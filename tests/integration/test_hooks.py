@@ -135,6 +135,9 @@ async def test_each_frame_and_each_domain_event_reaches_its_hook_once(
             await http.patch("/api/projects/p-client", json={"status": "review"}, headers=admin)
             await http.post("/api/webhooks/midtrans", json=payment("settlement"))
             await http.post("/api/notifications/read", json={"upTo": 1}, headers=bearer("client"))
+            await http.patch("/api/invoices/i-client", json={"status": "paid"}, headers=admin)
+        message = {"toUserId": "admin", "subject": "by HTTP", "content": "c"}
+        assert (await http.post("/api/messages", json=message, headers=bearer("client"))).status_code == 201
         broadcast = {"audience": {"users": ["client"]}, "type": "admin_alert", "title": "t", "message": "m"}
         for durable in (True, False):
             body = {**broadcast, "durable": durable, "data": {"a": 1}}
@@ -157,6 +160,8 @@ async def test_each_frame_and_each_domain_event_reaches_its_hook_once(
         InvoiceStatusChanged,
         ProjectStatusChanged,
         NotificationsRead,
+        InvoiceStatusChanged,
+        UserMessageSent,
         BroadcastMade,
         BroadcastMade,
         ProjectStatusChanged,
@@ -165,9 +170,8 @@ async def test_each_frame_and_each_domain_event_reaches_its_hook_once(
         UserMessageSent,
         NotificationsRead,
     ]
-    http_project, invoice, paid_project, http_read, stored, sent, project, announced, alerted, message, read = (
-        ledger.domain
-    )
+    http_project, invoice, paid_project, http_read, by_hand, http_message, *others = ledger.domain
+    stored, sent, project, announced, alerted, by_frame, read = others
     assert http_project == ProjectStatusChanged(
         project_id="p-client",
         project_name="School site",
@@ -183,6 +187,10 @@ async def test_each_frame_and_each_domain_event_reaches_its_hook_once(
     assert isinstance(paid_project, ProjectStatusChanged)
     assert (paid_project.project_id, paid_project.by) == ("p-other", "Midtrans")
     assert http_read == NotificationsRead(user_id="client", ids=None, up_to=1, unread=0, rev=2)
+    assert isinstance(by_hand, InvoiceStatusChanged)
+    assert (by_hand.invoice_id, by_hand.new_status, by_hand.by) == ("i-client", "paid", "Admin")
+    assert isinstance(http_message, UserMessageSent)
+    assert (http_message.message.subject, http_message.message.from_user_id) == ("by HTTP", "client")
     assert stored == BroadcastMade(
         audience=("client",),
         type="admin_alert",
@@ -201,8 +209,8 @@ async def test_each_frame_and_each_domain_event_reaches_its_hook_once(
     assert (announced.announcement.title, announced.audience, announced.recipients) == ("t", "clients", 2)
     assert isinstance(alerted, AdminsAlerted)
     assert (alerted.alert.project_id, alerted.recipients, alerted.by) == ("p-other", 2, "Admin")
-    assert isinstance(message, UserMessageSent)
-    assert (message.message.from_user_id, message.message.to_user_id, message.message.content) == (
+    assert isinstance(by_frame, UserMessageSent)
+    assert (by_frame.message.from_user_id, by_frame.message.to_user_id, by_frame.message.content) == (
         "admin",
         "client",
         "c",
@@ -219,7 +227,7 @@ async def test_each_frame_and_each_domain_event_reaches_its_hook_once(
     assert (ledger.opened[0].user_id, ledger.opened[0].role, ledger.opened[0].name) == ("admin", "admin", "Admin")
     [end] = ledger.closed
     assert (end.connection_id, end.code, end.status) == (ledger.opened[0].connection_id, 1000, "disconnected")
-    assert len([record for record in caplog.records if "fails has failed" in record.message]) == 11 + 7
+    assert len([record for record in caplog.records if "fails has failed" in record.message]) == 13 + 7
 
 
 async def test_what_is_refused_or_rolled_back_is_told_to_nobody(

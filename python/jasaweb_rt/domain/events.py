@@ -45,7 +45,7 @@ class ProjectStatusChanged(DomainEvent, frozen=True, kw_only=True):
 
 
 class InvoiceStatusChanged(DomainEvent, frozen=True, kw_only=True):
-    """An invoice has another status, and its owner was told."""
+    """An invoice has another status, and its owner and the administrators were told."""
 
     invoice_id: str
     project_id: str
