@@ -88,8 +88,7 @@ class FrameHandlers:
                 )
                 await self._announcements.alert_admins(alert)
             case Ack():
-                # A hint for the message log, which this version does not keep; the pong barrier needs no help.
-                pass
+                self._server.acknowledge(frame.connection_id, message.seq)
             case _:
                 raise TypeError(message)
 

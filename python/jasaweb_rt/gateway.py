@@ -16,6 +16,7 @@ import asyncpg
 
 from jasaweb_rt._core import (
     ClientFrame,
+    Connected,
     ConnectionInfo,
     Disconnected,
     FanoutServer,
@@ -29,6 +30,7 @@ from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, 
 from jasaweb_rt.frame_handlers import FrameHandlers
 from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
+from jasaweb_rt.recorder import Recorder
 from jasaweb_rt.relay import Relay
 from jasaweb_rt.sync import Sync
 
@@ -37,10 +39,12 @@ __all__ = ["ConnectionInfo", "Gateway"]
 logger = logging.getLogger(__name__)
 core_logger = logging.getLogger("jasaweb_rt.core")
 
-# Each client frame that is carried out may hold one; the rest is for sync, which must not wait behind them.
-_POOL_SIZE = WORKERS + 4
+# Each client frame that is carried out may hold one; the rest is for sync, which must not wait behind them, and for the
+# recorder's three tasks.
+_POOL_SIZE = WORKERS + 7
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
+_FINISH_SECONDS = 3.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -160,7 +164,13 @@ class Gateway:
                 self._connect, self.server, self.realtime, settings.token_secret, settings.token_secret_previous
             )
             dispatch = Dispatch(self.server, handlers)
-            loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch)
+            recorder = Recorder(
+                self._connect,
+                self.server,
+                log_messages=settings.message_log == "durable",
+                retention_days=settings.retention_days,
+            )
+            loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch, recorder)
             self._listen()
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -168,6 +178,9 @@ class Gateway:
                     tasks.create_task(_keep_running("sync", sync.run)),
                     tasks.create_task(_keep_running("comparison", sync.run_comparison)),
                     tasks.create_task(_keep_running("rates", self.rate_meter.run)),
+                    tasks.create_task(_keep_running("recorder", recorder.run)),
+                    tasks.create_task(_keep_running("lease", recorder.upkeep.run_lease)),
+                    tasks.create_task(_keep_running("retention", recorder.upkeep.run_retention)),
                     *(tasks.create_task(_keep_running("dispatch", dispatch.run)) for _ in range(WORKERS)),
                 ]
                 self._stopping = (loop, stop)
@@ -176,7 +189,9 @@ class Gateway:
                 for task in running:
                     task.cancel()
             loop.remove_reader(self.server.fileno())
-            self._take_events(sync, dispatch)
+            while self._take_events(sync, dispatch, recorder):
+                pass
+            await _finish(recorder)
         finally:
             self._pool.terminate()
 
@@ -190,19 +205,22 @@ class Gateway:
                 "stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
             ) from None
 
-    def _take_events(self, sync: Sync, dispatch: Dispatch) -> None:
-        for event in self.server.drain_events():
+    def _take_events(self, sync: Sync, dispatch: Dispatch, recorder: Recorder) -> int:
+        events = self.server.drain_events()
+        for event in events:
             match event:
+                case Connected():
+                    recorder.opened(event)
                 case SyncRequest():
                     sync.request(event)
                 case ClientFrame():
                     dispatch.put(event)
                 case Disconnected():
                     sync.forget(event.connection_id)
+                    recorder.closed(event)
                 case LogRecord():
                     core_logger.log(logging.getLevelNamesMapping()[event.level], "%s", event.message)
-                case _:
-                    pass
+        return len(events)
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[asyncpg.Connection]:
@@ -231,6 +249,15 @@ async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
             logger.exception("%s has failed; it is started again", name)
         pause = _LEAST_PAUSE if loop.time() - began > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
         await asyncio.sleep(pause)
+
+
+async def _finish(recorder: Recorder) -> None:
+    try:
+        async with asyncio.timeout(_FINISH_SECONDS):
+            await recorder.finish()
+    except (DatabaseUnavailableError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        # Its lease runs out, and then another node closes its rows.
+        logger.warning("the last connections could not be written down: %s", error or type(error).__name__)
 
 
 def _upper_name(text: str) -> str:
