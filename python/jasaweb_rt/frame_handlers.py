@@ -3,7 +3,7 @@
 import time
 
 from jasaweb_rt._core import ClientFrame, FanoutServer, verify_token
-from jasaweb_rt.database import notifications, users
+from jasaweb_rt.database import users
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.announcements import AnnouncementService
@@ -11,7 +11,7 @@ from jasaweb_rt.domain.events import Emit
 from jasaweb_rt.domain.inbox import InboxService
 from jasaweb_rt.domain.projects import ProjectService
 from jasaweb_rt.domain.user_messages import UserMessageService
-from jasaweb_rt.exceptions import ForbiddenError, InvalidFrameError, InvalidInputError
+from jasaweb_rt.exceptions import ForbiddenError, InvalidFrameError
 from jasaweb_rt.messages import (
     Ack,
     AdminAlert,
@@ -23,6 +23,7 @@ from jasaweb_rt.messages import (
     Refresh,
     SystemAnnouncement,
     UserMessageRequest,
+    error_frame,
 )
 from jasaweb_rt.realtime import Realtime
 
@@ -56,7 +57,6 @@ class FrameHandlers:
         Raises:
             ForbiddenError: the sender's role, as the database has it, does not allow it.
             InvalidFrameError: the token of a `refresh` is of no use.
-            InvalidInputError: an `ack` is beyond the user's newest notification.
             RealtimeError: what the services raise.
         """
         match message:
@@ -90,7 +90,8 @@ class FrameHandlers:
                 )
                 await self._announcements.alert_admins(alert, admin)
             case Ack():
-                await self._check_ack(frame.user_id, message.seq)
+                refusal = error_frame("invalid_data", "`seq` is beyond what was sent to this connection", ref)
+                self._server.acknowledge(frame.connection_id, message.seq, refusal)
             case _:
                 raise TypeError(message)
 
@@ -107,13 +108,6 @@ class FrameHandlers:
         if user.role != "admin":
             raise ForbiddenError("Only an administrator may do this")
         return user
-
-    async def _check_ack(self, user_id: str, seq: int) -> None:
-        # Checked and then let go: it is a hint for the message log, which this version does not keep.
-        async with self._connect() as connection:
-            head = (await notifications.get_counters(connection, user_id)).head_seq
-        if seq > head:
-            raise InvalidInputError(f"`seq` is beyond the newest notification, which has {head}")
 
     def _refresh(self, frame: ClientFrame, message: Refresh, ref: str | None) -> None:
         try:

@@ -198,11 +198,7 @@ impl Shard {
                     self.with(number, |session| session.enqueue(&frame, lone, now));
                 }
                 Command::Answer(number, answer) => self.with(number, |session| session.answer(*answer, now)),
-                Command::Refuse(number, frame) => self.with(number, |session| {
-                    let due = session.enqueue(&frame, false, now);
-                    session.count_refusal(now);
-                    due
-                }),
+                Command::Refuse(number, frame) => self.with(number, |session| session.refuse(&frame, now)),
                 Command::Close(number, reason) => self.with(number, |session| {
                     session.begin_close(reason, now);
                     Enqueued::Settled
@@ -214,6 +210,15 @@ impl Shard {
                 Command::Snapshot(answer) => {
                     // Who asked may have given up waiting.
                     let _ = answer.send(self.all.iter().map(|session| session.info()).collect());
+                }
+                Command::Acknowledge(number, seq, refusal) => self.with(number, |session| {
+                    if session.acknowledge(seq) { Enqueued::Settled } else { session.refuse(&refusal, now) }
+                }),
+                Command::Progress(done) => {
+                    let records = self.all.iter().filter_map(|session| session.take_progress()).collect();
+                    self.context.events.progress.answer(records);
+                    // Who asked may have given up waiting; it finds the records when it asks again.
+                    let _ = done.send(());
                 }
                 Command::Drain { spread, deadline } => {
                     self.draining = Some((spread, deadline));
@@ -316,10 +321,12 @@ impl Shard {
         }
     }
 
-    fn sweep(&self) {
+    fn sweep(&mut self) {
         let (now, unix_now) = (self.context.clock.now_ms(), clock::unix_now().as_secs());
         for session in &self.all {
-            session.beat(now, unix_now);
+            if session.beat(now, unix_now) == Enqueued::FlushDue {
+                self.due.push(Rc::clone(session));
+            }
         }
     }
 
