@@ -6,6 +6,7 @@ durable frame. Whatever breaks is started again; while the database is away sock
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -239,8 +240,9 @@ class Gateway:
             self.server.start()
         except OSError as error:
             host, port = self._settings.host, self._settings.port
+            reason = os.strerror(error.errno) if error.errno else error
             raise ConfigurationError(
-                f"Cannot listen on {host} port {port} ({error.strerror or error}); "
+                f"Cannot listen on {host} port {port} ({reason}); "
                 "stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
             ) from None
 

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = ["HookRunner", "LoopRunner", "ThreadRunner"]
 
@@ -39,7 +39,7 @@ class _Queue:
         self._events: deque[object] = deque()
         self._sleeping = False
         self._closed = False
-        self._dropped = 0
+        self.dropped = 0
         self._complained = float("-inf")
 
     def put(self, event: object) -> None:
@@ -82,17 +82,19 @@ class _Queue:
 
     def _drop(self) -> int:
         """Counts an event that found no room; how many there were so far where it is time to say so, else 0."""
-        self._dropped += 1
+        self.dropped += 1
         now = time.monotonic()
         if now - self._complained < _SECONDS_BETWEEN_COMPLAINTS:
             return 0
         self._complained = now
-        return self._dropped
+        return self.dropped
 
 
 class HookRunner(ABC):
     """Calls one hook with its events, one after another."""
 
+    can_be_cancelled: ClassVar[bool]
+    """Whether `end_now` ends a call that is under way."""
     ended: asyncio.Event
     """Set once it calls the hook no more."""
 
@@ -101,6 +103,11 @@ class HookRunner(ABC):
         self._queue = _Queue(self._name, max_waiting, self._wake)
         self._loop = asyncio.get_running_loop()
         self.ended = asyncio.Event()
+
+    @property
+    def dropped(self) -> int:
+        """Events that found no room."""
+        return self._queue.dropped
 
     def put(self, event: object) -> None:
         """Queues an event, or drops it where too many wait. From any thread; it neither waits nor raises."""
@@ -131,6 +138,8 @@ class HookRunner(ABC):
 
 class LoopRunner(HookRunner):
     """Calls an `async def` hook on the event loop that it was made on."""
+
+    can_be_cancelled = True
 
     def __init__(self, hook: Callable[[Any], Awaitable[object]], max_waiting: int, time_limit: float) -> None:
         super().__init__(hook, max_waiting)
@@ -189,6 +198,8 @@ class LoopRunner(HookRunner):
 
 class ThreadRunner(HookRunner):
     """Calls a plain function on a thread of its own."""
+
+    can_be_cancelled = False
 
     def __init__(self, hook: Callable[[Any], object], max_waiting: int) -> None:
         super().__init__(hook, max_waiting)

@@ -46,7 +46,8 @@ __all__ = [
     "UserMessageSent",
 ]
 
-_CANCEL_SECONDS = 1.0
+_CANCEL_SHARE = 0.2
+"""Part of a stop's time that is kept for hooks to be cancelled in."""
 
 M = TypeVar("M", bound=ClientMessage)
 E = TypeVar("E", bound=DomainEvent)
@@ -95,7 +96,7 @@ class Hooks:
 
     An `async def` hook runs on the event loop that `start` was called on, for `time_limit` seconds at most, then it is
     cancelled. Any other function runs on a daemon thread of its own, and no time limit can end it. A hook is called
-    with one event at a time, in the order of events.
+    with one event at a time, in the order in which they were emitted.
 
     Hooks are registered before `start`. After `stop` the same ones may be started again.
     """
@@ -113,6 +114,11 @@ class Hooks:
         self._max_waiting = max_waiting
         self._registered: list[tuple[type, Callable[[Any], object]]] = []
         self._runners: dict[type, list[HookRunner]] | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Events that were dropped since `start` because too many waited for a hook; 0 while none runs."""
+        return sum(runner.dropped for several in (self._runners or {}).values() for runner in several)
 
     def on_connect(self, hook: Callable[[ConnectionOpened], R]) -> Callable[[ConnectionOpened], R]:
         """Registers a hook that is called when a socket was opened; returns it, so as to be a decorator."""
@@ -175,10 +181,11 @@ class Hooks:
         self._runners = runners
 
     async def stop(self, seconds: float = 5.0) -> None:
-        """Takes no more events, lets the hooks finish what waits for `seconds`, and ends them.
+        """Takes no more events, lets the hooks finish what waits, and ends them; all that within `seconds`.
 
-        After that time an `async def` hook is cancelled; a thread that is still in its hook ends after the present
-        call, or with the process. What was left waiting is lost, and its number logged. A second call does nothing.
+        Shortly before that time is over an `async def` hook is cancelled; a thread that is still in its hook ends after
+        the present call, or with the process. What was left waiting is lost, and its number logged. A second call does
+        nothing.
         """
         if self._runners is None:
             return
@@ -186,11 +193,11 @@ class Hooks:
         self._runners = None
         for runner in runners:
             runner.close()
-        await _wait_ended(runners, seconds)
+        await _wait_ended(runners, seconds * (1 - _CANCEL_SHARE))
         late = [runner for runner in runners if not runner.ended.is_set()]
         for runner in late:
             runner.end_now()
-        await _wait_ended(late, _CANCEL_SECONDS)
+        await _wait_ended([runner for runner in late if runner.can_be_cancelled], seconds * _CANCEL_SHARE)
 
     def _runner(self, hook: Callable[[Any], Any]) -> HookRunner:
         if _is_async(hook):

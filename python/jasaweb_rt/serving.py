@@ -146,7 +146,7 @@ class Server:
                 await self._serve_http(gateway, services, stop)
             finally:
                 # After the gateway and the last request, so that they hear of everything.
-                await gateway.hooks.stop(max(0.5, self._remaining() * 0.5))
+                await gateway.hooks.stop(max(0.2, self._remaining() * 0.5))
         finally:
             await close_pool(pool, max(1.0, self._remaining() - 1.0))
 

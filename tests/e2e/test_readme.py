@@ -1,12 +1,9 @@
 """The samples of README and docs/embedding.md: taken from the page, run as they stand, used as a reader would."""
 
-import asyncio
 import json
 import os
 import re
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import signal
 from pathlib import Path
 
 import asyncpg
@@ -17,7 +14,7 @@ from websockets.typing import Subprotocol
 
 from tests.support.databases import add_users
 from tests.support.people import bearer, insert_people, session_token
-from tests.support.program import Program, environment
+from tests.support.program import Program, environment, python
 from tests.support.sockets import frame
 from tests.support.tokens import SECRET, connection_token
 
@@ -31,25 +28,6 @@ def sample(page: str, name: str) -> str:
     found: list[str] = [block for block in blocks if block.startswith(f"# {name}\n")]
     assert len(found) == 1
     return found[0]
-
-
-@asynccontextmanager
-async def running(folder: Path, environ: Mapping[str, str], *arguments: str) -> AsyncIterator[Program]:
-    """Python with these arguments, in `folder`; gone at the end."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *arguments,
-        cwd=folder,
-        env=dict(environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    program = Program(process)
-    try:
-        yield program
-    finally:
-        await program.clear_away()
 
 
 async def listening(url: str, token: str) -> ClientConnection:
@@ -67,7 +45,7 @@ def test_a_sample_is_short(name: str) -> None:
 async def test_a_plugin_in_an_application_of_yours(tmp_path: Path, empty_database_url: str) -> None:
     (tmp_path / "shop.py").write_text(sample("README.md", "shop.py"))
     environ = environment(empty_database_url)
-    async with running(tmp_path, environ, "-m", "uvicorn", "--port", "0", "shop:app") as shop:
+    async with python(tmp_path, environ, "-m", "uvicorn", "--port", "0", "shop:app") as shop:
         url = (await shop.line(r"running on (http://\S+)"))[1]
         connection = await asyncpg.connect(empty_database_url)
         await add_users(connection, ("anna", "client"))
@@ -91,7 +69,7 @@ async def test_a_service_without_a_server(
         body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
     socket = await listening(body["connectionUrl"], body["token"])
     environ = environment(database_url) | {"PROJECT": "p-client"}
-    async with running(tmp_path, environ, "approve.py") as approve:
+    async with python(tmp_path, environ, "approve.py") as approve:
         assert (await approve.end(), approve.output) == (0, "")
     pushed = await frame(socket)
     assert (pushed["type"], pushed["data"]["message"]) == ("project_update", "It is approved")
@@ -102,7 +80,7 @@ async def test_a_service_without_a_server(
 async def test_a_program_that_listens(tmp_path: Path, connection: asyncpg.Connection, server: Program) -> None:
     (tmp_path / "watch.py").write_text(sample("README.md", "watch.py"))
     environ = environment() | {"SITE": await server.url(), "SESSION": session_token("client")}
-    async with running(tmp_path, environ, "watch.py") as watch:
+    async with python(tmp_path, environ, "watch.py") as watch:
         await watch.line(r"^sync ")
         await connection.execute(
             """insert into real_time_notifications (id, user_id, type, title, message)
@@ -114,7 +92,7 @@ async def test_a_program_that_listens(tmp_path: Path, connection: asyncpg.Connec
 async def test_the_core_alone(tmp_path: Path) -> None:
     (tmp_path / "progress.py").write_text(sample("README.md", "progress.py"))
     environ = {**os.environ, "PORT": "0", "TOKEN_SECRET": SECRET}
-    async with running(tmp_path, environ, "progress.py") as progress:
+    async with python(tmp_path, environ, "progress.py") as progress:
         port = (await progress.line(r"listening on \('127.0.0.1', (\d+)\)"))[1]
         protocols = [Subprotocol("jasaweb.v1"), Subprotocol(f"bearer.{connection_token('anna')}")]
         async with connect(f"ws://127.0.0.1:{port}/ws", subprotocols=protocols) as socket:
@@ -129,7 +107,7 @@ async def test_the_core_alone(tmp_path: Path) -> None:
 async def test_the_whole_server_with_hooks(tmp_path: Path, database_url: str, connection: asyncpg.Connection) -> None:
     await insert_people(connection)
     (tmp_path / "with_hooks.py").write_text(sample("docs/embedding.md", "with_hooks.py"))
-    async with running(tmp_path, environment(database_url), "with_hooks.py") as program:
+    async with python(tmp_path, environment(database_url), "with_hooks.py") as program:
         url = (await program.line(r"ready on (http://\S+)"))[1]
         async with httpx.AsyncClient(base_url=url) as http:
             body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
@@ -141,4 +119,43 @@ async def test_the_whole_server_with_hooks(tmp_path: Path, database_url: str, co
             paid = await http.patch("/api/invoices/i-client", json={"status": "paid"}, headers=bearer("admin"))
             assert paid.status_code == 200
             await program.line(r"i-client is paid")
+        await socket.close()
+
+
+SPINNING = """
+from jasaweb_rt.hooks import ConnectionClosed
+
+@hooks.on_connect
+def spins(event: ConnectionOpened) -> None:
+    print("spinning", flush=True)
+    while True:
+        pass
+
+@hooks.on_connect
+async def hangs(event: ConnectionOpened) -> None:
+    await asyncio.Event().wait()
+
+@hooks.on_disconnect
+def last_word(event: ConnectionClosed) -> None:
+    print("gone with", event.code, flush=True)
+
+"""
+
+
+async def test_hooks_that_spin_and_hang_do_not_hold_the_end_of_the_server(
+    tmp_path: Path, database_url: str, connection: asyncpg.Connection
+) -> None:
+    await insert_people(connection)
+    head, run = sample("docs/embedding.md", "with_hooks.py").rsplit("\n\n", 1)
+    (tmp_path / "with_hooks.py").write_text(f"import asyncio\n{head}\n{SPINNING}\n{run}")
+    async with python(tmp_path, environment(database_url, DRAIN_SECONDS="6"), "with_hooks.py") as program:
+        url = (await program.line(r"ready on (http://\S+)"))[1]
+        async with httpx.AsyncClient(base_url=url) as http:
+            body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
+        socket = await listening(body["connectionUrl"], body["token"])
+        await program.line("spinning")
+        assert await program.end(signal.SIGTERM) == 0
+        assert "gone with 1001" in program.output
+        assert "spins did not end in time" in program.output
+        assert "hangs did not end in time" in program.output
         await socket.close()

@@ -33,6 +33,7 @@ from jasaweb_rt.hooks import (
     UserMessageSent,
 )
 from jasaweb_rt.messages import ClientMessage
+from jasaweb_rt.services import Services
 from tests.support import people
 from tests.support.people import bearer, insert_people
 from tests.support.sockets import frame, opened, socket_url, until
@@ -264,6 +265,13 @@ async def test_what_is_refused_or_rolled_back_is_told_to_nobody(
     assert ledger.domain == []
     assert ledger.frames == []
     assert len(ledger.opened) == len(ledger.closed) == 2
+
+
+async def test_services_that_run_have_hooks_of_their_own(settings: Settings, pool: asyncpg.Pool) -> None:
+    assert settings.database_url
+    services = Services(settings, pool, Gateway(settings, settings.database_url))
+    with pytest.raises(ValueError, match="to the gateway of the services"):
+        create_app(settings, services=services, hooks=Hooks())
 
 
 async def test_hooks_that_spin_delay_no_durable_frame_and_no_stop(settings: Settings, database_url: str) -> None:

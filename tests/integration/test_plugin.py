@@ -20,7 +20,8 @@ from litestar.exceptions import ImproperlyConfiguredException, NotAuthorizedExce
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult, DefineMiddleware
 from litestar.params import FromPath
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from jasaweb_rt import Hooks, Realtime, RealtimePlugin
 from jasaweb_rt.config import Settings
@@ -200,6 +201,21 @@ async def test_behind_a_proxy_the_public_url_is_told(settings: Settings) -> None
         assert (await token_of(http))["connectionUrl"] == "wss://rt.example.org/ws"
 
 
+async def test_pages_of_the_application_need_its_origin_to_be_allowed(settings: Settings) -> None:
+    allowing = msgspec.structs.replace(settings, allowed_origins=("http://shop.example",))
+    plugin = RealtimePlugin(allowing, identify=who)
+    async with served(foreign_app(plugin, None)) as url, httpx.AsyncClient(base_url=url) as http:
+        body = await token_of(http)
+        protocols = [Subprotocol("jasaweb.v1"), Subprotocol(f"bearer.{body['token']}")]
+        async with connect(
+            body["connectionUrl"], subprotocols=protocols, origin=Origin("http://shop.example")
+        ) as socket:
+            assert (await frame(socket))["data"]["title"] == "Connected"
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(body["connectionUrl"], subprotocols=protocols, origin=Origin(url))
+        assert refused.value.response.status_code == 403
+
+
 async def test_without_a_log_in_of_its_own_there_is_no_token_route(settings: Settings) -> None:
     async with served(foreign_app(RealtimePlugin(settings), None)) as url, httpx.AsyncClient(base_url=url) as http:
         assert (await http.post("/api/websocket/token")).status_code == 404
@@ -213,6 +229,11 @@ async def test_two_applications_in_one_process(settings: Settings) -> None:
         first, second = [await connected(stack, await token_of(http)) for http in clients]
         assert [plugin.realtime.broadcast_to_user("anna", '{"type": "mine"}') for plugin in plugins] == [1, 1]
         assert [await frame(socket) for socket in (first, second)] == [{"type": "mine"}] * 2
+
+
+def test_the_token_route_is_part_of_the_applications_schema(settings: Settings) -> None:
+    app = foreign_app(RealtimePlugin(settings, identify=who), None)
+    assert set(app.openapi_schema.to_schema()["paths"]) == {"/hello", "/orders/{order}", "/api/websocket/token"}
 
 
 def test_one_plugin_an_application(settings: Settings) -> None:
@@ -238,8 +259,8 @@ async def test_what_prevents_a_start_is_said_in_a_sentence(
         port = taken.getsockname()[1]
         said = await fails_to_start(RealtimePlugin(change(settings, port=port), identify=who), caplog)
         assert said == (
-            f"Cannot listen on 127.0.0.1 port {port} (cannot listen on 127.0.0.1:{port}: Address already in use "
-            "(os error 98)); stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
+            f"Cannot listen on 127.0.0.1 port {port} (Address already in use); "
+            "stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
         )
         # Bound and not listening: whoever connects is refused.
         away = f"postgresql://nobody@127.0.0.1:{port}/none"
