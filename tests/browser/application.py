@@ -127,16 +127,30 @@ class Application:
         """Any other statement."""
         await self._pool.execute(statement, *arguments)
 
-    async def set_status(self, admin: Person, project_id: str, status: str) -> None:
-        """Changes a project's status through the HTTP interface, as a program of the agency's would."""
+    async def value(self, query: str, *arguments: Any) -> Any:
+        """The one value that a query finds."""
+        return await self._pool.fetchval(query, *arguments)
+
+    @contextlib.asynccontextmanager
+    async def session(self, person: Person) -> AsyncIterator[httpx.AsyncClient]:
+        """The HTTP interface under somebody's session, as a program of theirs would use it."""
         async with httpx.AsyncClient(base_url=self.url, headers={"origin": self.url}) as client:
-            answer = await client.post("/api/auth/login", json={"email": admin.email, "password": PASSWORD})
+            answer = await client.post("/api/auth/login", json={"email": person.email, "password": PASSWORD})
             answer.raise_for_status()
-            session = answer.cookies["auth_token"]
+            client.headers["authorization"] = f"Bearer {answer.cookies['auth_token']}"
             client.cookies.clear()
-            headers = {"authorization": f"Bearer {session}"}
-            answer = await client.patch(f"/api/projects/{project_id}", json={"status": status}, headers=headers)
-            answer.raise_for_status()
+            yield client
+
+    async def set_status(self, admin: Person, project_id: str, status: str) -> None:
+        """Changes a project's status."""
+        async with self.session(admin) as client:
+            (await client.patch(f"/api/projects/{project_id}", json={"status": status})).raise_for_status()
+
+    async def write(self, sender: Person, recipient: Person, subject: str, content: str) -> None:
+        """Sends a message from one to another."""
+        async with self.session(sender) as client:
+            body = {"toUserId": recipient.id, "subject": subject, "content": content}
+            (await client.post("/api/messages", json=body)).raise_for_status()
 
 
 @contextlib.asynccontextmanager

@@ -40,7 +40,7 @@ class StaticController(Controller):
 
 
 class PagesController(Controller):
-    """Log-in page and client dashboard."""
+    """Log-in page, client dashboard and the page for administrators."""
 
     include_in_schema = False
 
@@ -75,6 +75,20 @@ class PagesController(Controller):
         if request.user is None:
             return Redirect(f"/login?{urlencode({'next': '/client/dashboard'})}", status_code=302)
         return _page(request, services, web_files.find("templates/dashboard.html"))
+
+    @get("/admin/realtime")
+    async def admin(
+        self,
+        request: Request[User | None, Any, Any],
+        services: NamedDependency[Services],
+        web_files: NamedDependency[WebFiles],
+    ) -> Response[bytes] | Redirect:
+        """Shows the page for administrators; sends clients to their dashboard, and nobody to the log-in first."""
+        if request.user is None:
+            return Redirect(f"/login?{urlencode({'next': '/admin/realtime'})}", status_code=302)
+        if request.user.role != "admin":
+            return Redirect("/client/dashboard", status_code=302)
+        return _page(request, services, web_files.find("templates/admin.html"))
 
 
 def _page(request: Request[Any, Any, Any], services: Services, file: WebFile) -> Response[bytes]:

@@ -72,6 +72,19 @@ async def test_the_pages_lead_to_each_other(client: Client) -> None:
     assert (await client.get("/client/dashboard")).status_code == 200
 
 
+async def test_the_page_for_administrators_is_theirs_alone(client: Client) -> None:
+    response = await client.get("/admin/realtime", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (302, "/login?next=%2Fadmin%2Frealtime")
+    client.cookies.set("auth_token", session_token("client", role="admin"))
+    response = await client.get("/admin/realtime", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (302, "/client/dashboard")
+    client.cookies.set("auth_token", session_token("admin"))
+    response = await client.get("/admin/realtime")
+    assert response.status_code == 200
+    assert "unsafe" not in response.headers["content-security-policy"]
+    assert response.headers["cache-control"] == "no-store"
+
+
 async def test_a_page_is_fenced_in(client: Client) -> None:
     response = await client.get("/login")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -91,9 +104,12 @@ async def test_the_demo_offers_its_accounts(client: Client, services: Services) 
     assert 'data-demo="true"' in (await client.get("/login")).text
 
 
-async def test_every_file_that_a_page_names_is_served(client: Client) -> None:
-    page = (await client.get("/login")).text
-    paths = re.findall(r'(?:src|href)="(/static/[^"#]+)', page)
+@pytest.mark.parametrize("page", ["/login", "/client/dashboard", "/admin/realtime"])
+async def test_every_file_that_a_page_names_is_served(client: Client, page: str) -> None:
+    if page != "/login":
+        client.cookies.set("auth_token", session_token("admin"))
+    content = (await client.get(page)).text
+    paths = re.findall(r'(?:src|href)="(/static/[^"#]+)', content)
     assert paths
     for path in paths:
         assert (await client.get(path)).status_code == 200

@@ -17,6 +17,8 @@ export const get = (path) => request("GET", path);
 export const post = (path, body) => request("POST", path, body);
 /** @param {string} path @param {object} body */
 export const patch = (path, body) => request("PATCH", path, body);
+/** @param {string} path */
+export const remove = (path) => request("DELETE", path);
 
 /**
  * @param {string} method

@@ -9,6 +9,7 @@ import { text } from "./text.js";
 
 void startPage(text.title, (user, markRead) => {
   setText(byId("greeting"), text.greeting(user.name));
+  byId("admin-link").hidden = user.role !== "admin";
   showProjects();
   showInvoices();
   showInbox(markRead);

@@ -14,7 +14,7 @@ import { toast } from "./toasts.js";
 const PAGE = 50;
 /** The page keeps so many at most; what is older can be shown again. */
 const MAX_KEPT = 500;
-/** How many pages without a single notification `showOlder` looks through at once: they were deleted. */
+/** How many pages without anything that is wanted `showOlder` looks through at once. */
 const MAX_EMPTY_PAGES = 10;
 
 let turn = 0;
@@ -94,7 +94,8 @@ function add(items) {
 /** @param {Notification[]} items */
 const sorted = (items) => items.sort((a, b) => b.seq - a.seq);
 
-async function showOlder() {
+/** Reads on until one is found that is wanted. @param {(item: Notification) => boolean} [isWanted] */
+export async function showOlder(isWanted = () => true) {
   const button = /** @type {HTMLButtonElement} */ (byId("older"));
   button.disabled = true;
   try {
@@ -103,7 +104,7 @@ async function showOlder() {
       const from = Math.max(0, until - PAGE);
       const { items } = await get(`/api/notifications?after=${from}&limit=${PAGE}`);
       const older = items.filter((/** @type {Notification} */ { seq }) => seq <= until);
-      found = older.length;
+      found = older.filter(isWanted).length;
       setState({ inbox: sorted([...getState().inbox, ...older]), inboxFrom: from });
     }
   } catch {

@@ -21,12 +21,12 @@ function goToLogin() {
   location.replace(`/login?next=${encodeURIComponent(location.pathname)}`);
 }
 
-/** @param {RealtimeClient} client */
+/** @param {RealtimeClient | undefined} client none, while the page is still being loaded */
 function logOut(client) {
-  client.close();
+  client?.close();
   post("/api/auth/logout").then(goToLogin, (error) => {
     toast(problem(error), "", "high");
-    client.connect();
+    client?.connect();
   });
 }
 
@@ -145,6 +145,9 @@ export async function startPage(title, show) {
   fillText();
   document.title = title;
   showLanguageSwitch();
+  /** @type {RealtimeClient | undefined} */
+  let client;
+  byId("log-out").addEventListener("click", () => logOut(client));
   const user = await signedIn();
   if (!user) return;
   setState({ user });
@@ -152,9 +155,8 @@ export async function startPage(title, show) {
   // The socket goes on from where the inbox ends, so that nothing between the two is lost.
   const opening = loadInbox().then(createClient);
   show(user, async (what) => markRead(await opening, what));
-  const client = await opening;
+  client = await opening;
   showConnection(client);
-  byId("log-out").addEventListener("click", () => logOut(client));
   client.connect();
   void loadProjects();
   void loadInvoices();

@@ -1,5 +1,7 @@
 /** The words in English. `text-id.js` has the same keys, with values of the same kinds. */
 
+import { admin } from "./admin-text-en.js";
+
 export const words = {
   loginPage: "Log in · JasaWeb",
   loginTitle: "Log in",
@@ -127,5 +129,5 @@ export const words = {
   },
 
   /** The page for administrators. */
-  admin: {},
+  admin,
 };

@@ -1,5 +1,7 @@
 /** The words in Indonesian. `text-en.js` has the same keys, with values of the same kinds. */
 
+import { admin } from "./admin-text-id.js";
+
 export const words = {
   loginPage: "Masuk · JasaWeb",
   loginTitle: "Masuk",
@@ -130,5 +132,5 @@ export const words = {
       `${amount} untuk “${project}”`,
   },
 
-  admin: {},
+  admin,
 };

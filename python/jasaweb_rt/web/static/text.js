@@ -112,6 +112,17 @@ export function money(amount) {
   }).format(amount);
 }
 
+/** @param {number} value one decimal is said at most */
+export function number(value) {
+  return new Intl.NumberFormat(locale, { maximumFractionDigits: 1 }).format(value);
+}
+
+/** @param {number} bytes a second */
+export function transferRate(bytes) {
+  const style = { style: /** @type {const} */ ("unit"), unit: "kilobyte-per-second", maximumFractionDigits: 1 };
+  return new Intl.NumberFormat(locale, style).format(bytes / 1000);
+}
+
 /**
  * Why a request failed: in the server's own sentence where that is in the page's language.
  * @param {{status: number, message: string}} error an `ApiError`
