@@ -6,8 +6,6 @@ export const admin = {
   dashboard: "Dashboard",
   sections: "On this page",
   cancel: "Cancel",
-  /** @param {string} label */
-  missing: (label) => `“${label}” is missing.`,
 
   figures: "Right now",
   figuresFailed: "The figures could not be read.",

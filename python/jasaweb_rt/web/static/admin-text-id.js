@@ -6,8 +6,6 @@ export const admin = {
   dashboard: "Dasbor",
   sections: "Di halaman ini",
   cancel: "Batal",
-  /** @param {string} label */
-  missing: (label) => `“${label}” belum diisi.`,
 
   figures: "Saat ini",
   figuresFailed: "Angka terkini tidak dapat dibaca.",

@@ -1,5 +1,6 @@
 /** The dashboard. */
 
+import { showCompose } from "./compose.js";
 import { byId, setText } from "./dom.js";
 import { showInbox } from "./inbox.js";
 import { showInvoices } from "./invoices.js";
@@ -12,5 +13,5 @@ void startPage(text.title, (user, markRead) => {
   byId("admin-link").hidden = user.role !== "admin";
   showProjects();
   showInvoices();
-  showInbox(markRead);
+  showInbox(markRead, showCompose(user, markRead));
 });

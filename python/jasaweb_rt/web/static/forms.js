@@ -19,7 +19,7 @@ export function onSubmit(form, send) {
     const missing = required.find(({ value }) => !value.trim());
     for (const control of required) control.setAttribute("aria-invalid", String(control === missing));
     done.textContent = "";
-    error.textContent = missing ? text.admin.missing(missing.labels?.[0]?.textContent ?? "") : "";
+    error.textContent = missing ? text.missing(missing.labels?.[0]?.textContent ?? "") : "";
     if (missing) return missing.focus();
     button.disabled = true;
     try {

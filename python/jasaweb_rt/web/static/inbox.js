@@ -10,6 +10,7 @@ import { toast } from "./toasts.js";
 
 /** @typedef {import("./store.js").Notification} Notification */
 /** @typedef {{ids: string[]} | {upTo: number}} ReadRange */
+/** @typedef {import("./compose.js").Reply} Reply */
 
 const PAGE = 50;
 /** The page keeps so many at most; what is older can be shown again. */
@@ -113,24 +114,36 @@ export async function showOlder(isWanted = () => true) {
   button.disabled = false;
 }
 
-/** @param {(what: ReadRange) => unknown} markRead */
-function createItem(markRead) {
-  return (/** @type {Notification} */ item) =>
-    element(
+/**
+ * How a message is answered; null: it does not tell by whom it is.
+ * @param {Notification} item
+ * @returns {Reply | null}
+ */
+function replyTo({ id, type, title, data }) {
+  const { fromUserId, fromUserName, subject = title } = data ?? {};
+  if (type !== "user_message" || !fromUserId || !fromUserName) return null;
+  return { to: { id: String(fromUserId), name: String(fromUserName) }, subject: String(subject), messageId: id };
+}
+
+/** @param {(what: ReadRange) => unknown} markRead @param {(reply: Reply) => void} reply */
+function createItem(markRead, reply) {
+  return (/** @type {Notification} */ item) => {
+    const answer = () => {
+      // What was too large for the socket has its sender only now.
+      const known = replyTo(getState().inbox.find(({ id }) => id === item.id) ?? item);
+      if (known) reply(known);
+    };
+    return element(
       "li",
       { class: "notification", "data-type": item.type },
       element("span", { class: "notification-icon" }, icon(item.type)),
       element(
         "div",
         { class: "notification-body" },
-        element(
-          "p",
-          { class: "notification-meta muted" },
-          `${word(text.notificationTypes, item.type)} · `,
-          element("time"),
-        ),
+        element("p", { class: "notification-meta muted" }, element("span"), " · ", element("time")),
         element("h3"),
         element("p", { class: "notification-message" }),
+        element("button", { type: "button", class: "button reply", hidden: true, click: answer }, text.reply),
       ),
       element(
         "button",
@@ -138,6 +151,7 @@ function createItem(markRead) {
         icon("check"),
       ),
     );
+  };
 }
 
 /** @param {Element} node @param {Notification} item */
@@ -146,6 +160,13 @@ function updateItem(node, item) {
   const { title, message } = inOwnWords(item);
   setText(find("h3"), title);
   setText(find(".notification-message"), message);
+  const answer = replyTo(item);
+  setText(
+    find(".notification-meta span"),
+    answer ? text.messageFrom(answer.to.name) : word(text.notificationTypes, item.type),
+  );
+  find(".reply").hidden = !answer;
+  if (answer) find(".reply").setAttribute("aria-label", text.replyTo(answer.to.name, title));
   setTime(/** @type {HTMLTimeElement} */ (find("time")), item.createdAt);
   node.classList.toggle("unread", !item.readAt);
   const button = find(".mark");
@@ -154,9 +175,9 @@ function updateItem(node, item) {
   button.hidden = Boolean(item.readAt);
 }
 
-/** @param {(what: ReadRange) => unknown} markRead */
-export function showInbox(markRead) {
-  const create = createItem(markRead);
+/** @param {(what: ReadRange) => unknown} markRead @param {(reply: Reply) => void} reply */
+export function showInbox(markRead, reply) {
+  const create = createItem(markRead, reply);
   const notice = loadingNotice(byId("inbox-status"), text.inboxFailed, text.noNotifications, loadInbox);
   const all = /** @type {HTMLButtonElement} */ (byId("read-all"));
   byId("older").addEventListener("click", () => void showOlder());

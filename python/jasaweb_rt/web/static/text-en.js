@@ -100,6 +100,25 @@ export const words = {
     user_message: "Message",
   },
 
+  write: "Write",
+  composeTitle: "New message",
+  composeTo: (/** @type {string} */ name) => `Message to ${name}`,
+  recipient: "To",
+  chooseRecipient: "Choose…",
+  subject: "Subject",
+  content: "Message",
+  send: "Send",
+  close: "Close",
+  missing: (/** @type {string} */ label) => `“${label}” is missing.`,
+  sent: (/** @type {string} */ name) => `Your message to ${name} is sent.`,
+  notSent: (/** @type {string} */ name) => `Your message to ${name} could not be sent.`,
+  noContacts: "There is nobody to write to yet.",
+  contactsFailed: "The people to write to could not be loaded.",
+  moreContacts: "Not everyone is listed here. Find the others under Administration.",
+  messageFrom: (/** @type {string} */ name) => `Message from ${name}`,
+  reply: "Reply",
+  replyTo: (/** @type {string} */ name, /** @type {string} */ subject) => `Reply to ${name}: ${subject}`,
+
   /** What the server itself says in a notification; `payments` by the status of the invoice. */
   notices: {
     projectUpdated: "Project updated",

@@ -105,6 +105,25 @@ export const words = {
     user_message: "Pesan",
   },
 
+  write: "Tulis pesan",
+  composeTitle: "Pesan baru",
+  composeTo: (/** @type {string} */ name) => `Pesan untuk ${name}`,
+  recipient: "Kepada",
+  chooseRecipient: "Pilih…",
+  subject: "Subjek",
+  content: "Isi pesan",
+  send: "Kirim",
+  close: "Tutup",
+  missing: (/** @type {string} */ label) => `“${label}” belum diisi.`,
+  sent: (/** @type {string} */ name) => `Pesan Anda untuk ${name} telah terkirim.`,
+  notSent: (/** @type {string} */ name) => `Pesan Anda untuk ${name} tidak terkirim.`,
+  noContacts: "Belum ada yang dapat Anda hubungi.",
+  contactsFailed: "Daftar penerima tidak dapat dimuat.",
+  moreContacts: "Tidak semua orang tercantum di sini. Cari yang lain di halaman Administrasi.",
+  messageFrom: (/** @type {string} */ name) => `Pesan dari ${name}`,
+  reply: "Balas",
+  replyTo: (/** @type {string} */ name, /** @type {string} */ subject) => `Balas ${name}: ${subject}`,
+
   notices: {
     projectUpdated: "Proyek diperbarui",
     projectIsNow: (/** @type {string} */ project, /** @type {string} */ status) =>
