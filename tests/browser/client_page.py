@@ -9,6 +9,9 @@ from playwright.async_api import Page
 
 from tests.browser.scripted_server import Message
 
+LOG_IN = """(body) => fetch("/api/auth/login",
+    { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) })"""
+"""Logs in from the page; takes `{email, password}`."""
 START = """(options) => {
   window.seen = [];
   window.states = [];

@@ -18,7 +18,7 @@ from tests.browser import npm_modules
 from tests.browser.accessibility import Axe
 from tests.browser.application import Application, application
 from tests.browser.client_page import RECORD_TIMERS, Client
-from tests.browser.scripted_server import ScriptedServer, scripted_server
+from tests.browser.scripted_server import STATIC, ScriptedServer, scripted_server
 from tests.support.tcp_relay import TcpRelay, tcp_relay
 
 CHROMIUM_FLAGS = [
@@ -110,6 +110,16 @@ async def new_page(browser: Browser, watch: Watch) -> AsyncIterator[NewPage]:
 def npm_module() -> Callable[[str], Path]:
     """Gives the folder of a package that npm installed for these tests; skips, or fails in CI, where it is missing."""
     return npm_modules.npm_module
+
+
+@pytest.fixture(scope="session")
+def bundles(npm_module: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of what `npm/bundle.mjs` makes, once for all tests."""
+    for name in ("esbuild", "react", "react-dom"):
+        npm_module(name)
+    folder = tmp_path_factory.mktemp("bundles")
+    npm_modules.run_script("bundle.mjs", folder, STATIC)
+    return folder
 
 
 @pytest.fixture(scope="session")

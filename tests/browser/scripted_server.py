@@ -24,7 +24,7 @@ PAGE = b"""<!doctype html><title>test</title><link rel="icon" href="/static/favi
   import { RealtimeClient } from "/static/realtime.js";
   window.RealtimeClient = RealtimeClient;
 </script>"""
-CONTENT_TYPES = {".js": b"text/javascript", ".svg": b"image/svg+xml", ".css": b"text/css"}
+CONTENT_TYPES = {".html": b"text/html", ".js": b"text/javascript", ".svg": b"image/svg+xml", ".css": b"text/css"}
 DEADLINE = 10.0
 """Seconds that any wait of a test may take."""
 
@@ -102,6 +102,8 @@ class ScriptedServer:
     def __init__(self) -> None:
         self.base_url = ""
         self.user_id = "user-1"
+        self.files: dict[str, bytes] = {}
+        """Further files of the page, by path; the content type is told by the suffix."""
         self.session_seconds: float | None = None
         """How long the session of the next tokens has still to go."""
         self.token_requests = 0
@@ -143,7 +145,7 @@ class ScriptedServer:
         body = (await receive()).get("body", b"")
         status, content_type, content = await self._answer(scope, body)
         headers = [(b"content-type", content_type), (b"cache-control", b"no-store")]
-        if scope["path"] == "/":
+        if content_type == b"text/html":
             headers.append((b"set-cookie", b"csrftoken=csrf-1; Path=/"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
@@ -165,6 +167,8 @@ class ScriptedServer:
             case "POST", "/api/notifications/read":
                 self.reads.append((json.loads(body), dict(scope["headers"]).get(b"x-csrftoken", b"").decode()))
                 return answer({"unread": 0, "rev": 1000})
+            case "GET", path if path in self.files:
+                return 200, CONTENT_TYPES[Path(path).suffix], self.files[path]
             case "GET", path if path.startswith("/static/") and (file := STATIC / Path(path).name).is_file():
                 return 200, CONTENT_TYPES[file.suffix], file.read_bytes()
         return answer({"success": False, "error": "Not found"}, 404)

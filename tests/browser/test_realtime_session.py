@@ -9,15 +9,13 @@ import pytest
 
 from jasaweb_rt.auth.session_jwt import SESSION_SECONDS
 from tests.browser.application import PASSWORD, Application
-from tests.browser.client_page import Client, durable, stored
+from tests.browser.client_page import LOG_IN, Client, durable, stored
 from tests.browser.conftest import NewPage, Watch
 from tests.browser.scripted_server import ScriptedServer, ScriptedSocket
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 WEEK = 7 * 24 * 3600
-LOG_IN = """(body) => fetch("/api/auth/login",
-    { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) })"""
 
 
 async def pass_seconds(client: Client, seconds: float) -> None:
