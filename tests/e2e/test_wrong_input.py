@@ -352,12 +352,13 @@ WRONG_UPGRADES: list[tuple[str, str | None, int, str]] = [
 async def test_a_wrong_upgrade(http: httpx.AsyncClient, subtests: pytest.Subtests) -> None:
     for query, origin, status, words in WRONG_UPGRADES:
         url = f"{socket_url(http)}?token={await connection_token(http, 'client')}&{query}"
-        with subtests.test(query or origin), pytest.raises(InvalidStatus) as refused:
-            async with connect(url, origin=None if origin is None else Origin(origin)):
-                pass
-        response = refused.value.response
-        assert response.status_code == status
-        assert words in json.loads(response.body)["error"]
+        with subtests.test(query or origin):
+            with pytest.raises(InvalidStatus) as refused:
+                async with connect(url, origin=None if origin is None else Origin(origin)):
+                    pass
+            response = refused.value.response
+            assert response.status_code == status
+            assert words in json.loads(response.body)["error"]
 
 
 async def test_a_change_from_a_foreign_page(
