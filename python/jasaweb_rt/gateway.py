@@ -250,13 +250,12 @@ class Gateway:
         events = self.server.drain_events()
         for event in events:
             match event:
-                case Connected():
-                    recorder.opened(event)
                 case SyncRequest():
                     sync.request(event)
                 case ClientFrame():
                     dispatch.put(event)
                 case Connected():
+                    recorder.opened(event)
                     self.hooks.emit(_opened(event))
                 case Disconnected():
                     sync.forget(event.connection_id)
