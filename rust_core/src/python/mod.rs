@@ -9,6 +9,7 @@ mod config;
 mod errors;
 mod events;
 mod frames;
+mod records;
 mod server;
 
 use pyo3::prelude::*;
@@ -22,6 +23,7 @@ mod core_module {
         config::verify_token,
         errors::{OverloadedError, RealtimeError, ServerStoppedError},
         events::{ClientFrame, Connected, Disconnected, LogRecord, SyncRequest},
-        server::{ConnectionInfo, FanoutServer, Stats},
+        records::{ConnectionInfo, Progress, Stats},
+        server::FanoutServer,
     };
 }
