@@ -91,6 +91,7 @@ class FrameHandlers:
                 await self._announcements.alert_admins(alert, admin)
             case Ack():
                 await self._check_ack(frame.user_id, message.seq)
+                self._server.acknowledge(frame.connection_id, message.seq)
             case _:
                 raise TypeError(message)
 
@@ -109,7 +110,7 @@ class FrameHandlers:
         return user
 
     async def _check_ack(self, user_id: str, seq: int) -> None:
-        # Checked and then let go: it is a hint for the message log, which this version does not keep.
+        # What was not sent to this very connection the core does not believe; what does not exist is an error.
         async with self._connect() as connection:
             head = (await notifications.get_counters(connection, user_id)).head_seq
         if seq > head:

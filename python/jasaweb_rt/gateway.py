@@ -32,6 +32,7 @@ from jasaweb_rt.frame_handlers import FrameHandlers
 from jasaweb_rt.hooks import ConnectionClosed, ConnectionOpened, Hooks
 from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
+from jasaweb_rt.recorder import Recorder
 from jasaweb_rt.relay import Relay
 from jasaweb_rt.sync import Sync
 
@@ -40,10 +41,12 @@ __all__ = ["ConnectionInfo", "Gateway", "open_gateway"]
 logger = logging.getLogger(__name__)
 core_logger = logging.getLogger("jasaweb_rt.core")
 
-# Each client frame that is carried out may hold one; the rest is for sync, which must not wait behind them.
-_POOL_SIZE = WORKERS + 4
+# Each client frame that is carried out may hold one; the rest is for sync, which must not wait behind them, and for the
+# recorder's three tasks.
+_POOL_SIZE = WORKERS + 7
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
+_FINISH_SECONDS = 3.0
 _LEAST_HOOK_SECONDS = 1.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
@@ -200,7 +203,13 @@ class Gateway:
                 self.hooks.emit,
             )
             dispatch = Dispatch(self.server, handlers, self.hooks.emit)
-            loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch)
+            recorder = Recorder(
+                self._connect,
+                self.server,
+                log_messages=settings.message_log == "durable",
+                retention_days=settings.retention_days,
+            )
+            loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch, recorder)
             self._listen()
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -208,6 +217,9 @@ class Gateway:
                     tasks.create_task(_keep_running("sync", sync.run)),
                     tasks.create_task(_keep_running("comparison", sync.run_comparison)),
                     tasks.create_task(_keep_running("rates", self.rate_meter.run)),
+                    tasks.create_task(_keep_running("recorder", recorder.run)),
+                    tasks.create_task(_keep_running("lease", recorder.upkeep.run_lease)),
+                    tasks.create_task(_keep_running("retention", recorder.upkeep.run_retention)),
                     *(tasks.create_task(_keep_running("dispatch", dispatch.run)) for _ in range(WORKERS)),
                 ]
                 self._stopping = (loop, stop)
@@ -216,7 +228,9 @@ class Gateway:
                 for task in running:
                     task.cancel()
             loop.remove_reader(self.server.fileno())
-            self._take_events(sync, dispatch)
+            while self._take_events(sync, dispatch, recorder):
+                pass
+            await _finish(recorder)
         finally:
             self._pool.terminate()
 
@@ -230,20 +244,24 @@ class Gateway:
                 "stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
             ) from None
 
-    def _take_events(self, sync: Sync, dispatch: Dispatch) -> None:
-        for event in self.server.drain_events():
+    def _take_events(self, sync: Sync, dispatch: Dispatch, recorder: Recorder) -> int:
+        events = self.server.drain_events()
+        for event in events:
             match event:
                 case SyncRequest():
                     sync.request(event)
                 case ClientFrame():
                     dispatch.put(event)
                 case Connected():
+                    recorder.opened(event)
                     self.hooks.emit(_opened(event))
                 case Disconnected():
                     sync.forget(event.connection_id)
+                    recorder.closed(event)
                     self.hooks.emit(_closed(event))
                 case LogRecord():
                     core_logger.log(logging.getLevelNamesMapping()[event.level], "%s", event.message)
+        return len(events)
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[asyncpg.Connection]:
@@ -293,6 +311,15 @@ def _closed(event: Disconnected) -> ConnectionClosed:
         reason=event.reason,
         status=event.status,
     )
+
+
+async def _finish(recorder: Recorder) -> None:
+    try:
+        async with asyncio.timeout(_FINISH_SECONDS):
+            await recorder.finish()
+    except (DatabaseUnavailableError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        # Its lease runs out, and then another node closes its rows.
+        logger.warning("the last connections could not be written down: %s", error or type(error).__name__)
 
 
 def _upper_name(text: str) -> str:
