@@ -7,6 +7,7 @@ taken from the core, which remembers a longer range instead.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TypeVar
@@ -41,7 +42,7 @@ class MessageLog:
         self._proofs: list[Proof] = []
         # By connection, what it was sent and is not known to have arrived: ranges in order.
         self._unproven: dict[str, list[tuple[int, int]]] = {}
-        self._ended: list[str] = []
+        self._ended: deque[str] = deque(maxlen=_MAX_UNPROVEN)
         # Ranges of connections that have no row yet, and until when they may wait for it.
         self._orphans: dict[SentRange, float] = {}
         self._note(server.take_progress())
@@ -60,7 +61,8 @@ class MessageLog:
         if self._ranges or self._proofs:
             return
         # Their last news lies in the core already, for it is laid down before the end is told.
-        ended, self._ended = self._ended, []
+        ended = list(self._ended)
+        self._ended.clear()
         # It waits for every shard, so not on this loop.
         self._note(await asyncio.to_thread(self._server.take_progress))
         for connection_id in ended:

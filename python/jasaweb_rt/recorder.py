@@ -125,10 +125,14 @@ class Recorder:
             await connections.close_all(connection, self._node_id)
             await nodes.end(connection, self._node_id)
 
-    def _write_anew(self) -> None:
-        self._rows.doubt_all()
+    def reconcile_soon(self) -> None:
+        """The next write compares with the core's own list."""
         self._reconcile_at = 0.0
         self._wake.set()
+
+    def _write_anew(self) -> None:
+        self._rows.doubt_all()
+        self.reconcile_soon()
 
     def _wake_if_much(self) -> None:
         if self._rows.waiting >= self._limits.write_rows:

@@ -53,12 +53,13 @@ async def save_many(connection: asyncpg.Connection, rows: Sequence[Connection]) 
 
 
 async def touch_many(connection: asyncpg.Connection, activity: Sequence[tuple[str, float]]) -> None:
-    """Notes the last activity of active connections, each `(connection_id, moment)`."""
+    """Notes the last activity of connections, each `(connection_id, moment)`."""
+    # Whatever their status, or the index on that would be taken, and all active rows read for each batch.
     await connection.execute(
         """
         update public.websocket_connections c set last_activity = to_timestamp(t.moment) at time zone 'UTC'
         from unnest($1::text[], $2::float8[]) as t (connection_id, moment)
-        where c.connection_id = t.connection_id and c.status = 'active'
+        where c.connection_id = t.connection_id
         """,
         [connection_id for connection_id, _ in activity],
         [moment for _, moment in activity],
