@@ -181,22 +181,25 @@ class TestManyComponents:
         await socket.send(durable(2))
         await components.expect_messages("a", "Connected", "n1", "n2")
         await components.show()
-        await socket.send(durable(3))
         await asyncio.wait_for(socket.ended.wait(), 10)
         assert scripted.token_requests == 1
         assert scripted.idle
         await components.show({"name": "c"})
         back = await scripted.accept()
-        assert int(back.query["last_seq"]) >= 2
-        await back.sync(head=3, resumed_from=int(back.query["last_seq"]))
-        await back.send(durable(3), durable(4))
-        await components.expect_messages("c", "Connected", "n1", "n2", "n3", "Connected", "n4")
+        assert back.query == {"last_seq": "2", "epoch": "E1"}
+        await back.sync(head=3, resumed_from=2)
+        await back.send(durable(3))
+        await components.expect_messages("c", "Connected", "n1", "n2", "Connected", "n3")
 
     async def test_a_change_of_views_keeps_the_socket(self, components: Components, scripted: ScriptedServer) -> None:
         socket = await components.open({"name": "a"})
         await components.expect_status("a", "open true 0 0")
-        await components.call("() => { show([]); setTimeout(() => show([{ name: 'b' }])); }")
+        await components.page.clock.install()
+        await components.show()
+        await components.page.clock.run_for(500)
+        await components.show({"name": "b"})
         await components.expect_status("b", "open true 0 0")
+        await components.page.clock.run_for(5000)
         await socket.send(durable(1))
         await components.expect_messages("b", "Connected", "n1")
         assert scripted.token_requests == 1
@@ -302,3 +305,16 @@ async def test_renders_without_a_browser(npm_module: Callable[[str], Path]) -> N
     npm_module("react-dom")
     rendered = await asyncio.to_thread(npm_modules.run_script, "render.mjs", STATIC / "use-websocket.js")
     assert rendered == "<p>idle false null 0</p>\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--checkJs", "--strict", "false")], ids=["a site's", "our own"])
+async def test_types(npm_module: Callable[[str], Path], options: tuple[str, ...]) -> None:
+    """A site in TypeScript, checked strictly, and our own files as far as JSDoc tells their types."""
+    npm_module("@types/react")
+    compiler = npm_module("typescript") / "bin" / "tsc"
+    compiling = await asyncio.create_subprocess_exec(
+        "node", compiler, "-p", npm_modules.NPM, *options, stdout=asyncio.subprocess.PIPE
+    )
+    complaints, _ = await asyncio.wait_for(compiling.communicate(), npm_modules.DEADLINE)
+    assert complaints.decode() == ""
+    assert compiling.returncode == 0

@@ -71,18 +71,29 @@ class Boundary extends React.Component {
 
 const Bounded = () => h(Boundary, null, h(FaultyPanel));
 
+/** The last to be mounted: where its effect runs, those of all others have run. */
+function Committed({ done }) {
+  React.useEffect(done, [done]);
+  return null;
+}
+
 const kinds = { Panel, OwnClient, PageReact, Tokens, Listener, EffectListener, FaultyListener, Bounded };
 const Wrapper = new URLSearchParams(location.search).has("strict") ? React.StrictMode : React.Fragment;
-const tree = (components) =>
-  h(Wrapper, null, components.map(({ kind = "Panel", ...props }, index) => h(kinds[kind], { key: index, ...props })));
+const tree = (components, done = () => {}) =>
+  h(
+    Wrapper,
+    null,
+    components.map(({ kind = "Panel", ...props }, index) => h(kinds[kind], { key: index, ...props })),
+    h(Committed, { done }),
+  );
 
 const container = document.getElementById("root");
 let root;
 
-/** Mounts these components, and unmounts the others: `[{kind, …props}]`. */
+/** Mounts these components, and unmounts the others: `[{kind, …props}]`. Awaited, all their effects have run. */
 window.show = (components) => {
   root ??= createRoot(container);
-  root.render(tree(components));
+  return new Promise((resolve) => root.render(tree(components, () => void resolve())));
 };
 
 /** As a page does it whose markup came from a server; gives that markup. */

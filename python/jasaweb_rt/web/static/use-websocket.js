@@ -29,6 +29,8 @@ const CONTROL = ["sync", "read", "resync", "error"];
 
 /** What the components that share a client see of it. */
 class Store {
+  /** @type {import("./realtime.js").Options["getToken"]} of the newest render */
+  getToken;
   #client;
   #owned;
   #components = 0;
@@ -119,19 +121,20 @@ const storesOfClients = new WeakMap();
 
 /** @param {Options} options those of the first component make the client */
 function storeFor({ client, ...options }) {
-  if (client) {
-    if (!storesOfClients.has(client)) storesOfClients.set(client, new Store(client, false));
-    return storesOfClients.get(client);
-  }
   const key = options.baseUrl ?? "";
-  if (!stores.has(key)) {
-    // Called as the newest render has it: a closure over old props or state would fetch an old token.
-    const getToken = options.getToken && (() => stores.get(key).getToken());
-    const store = new Store(new RealtimeClient({ ...options, getToken }), true);
-    store.getToken = options.getToken;
-    stores.set(key, store);
+  const known = client ? storesOfClients.get(client) : stores.get(key);
+  if (known) return known;
+  if (client) {
+    const store = new Store(client, false);
+    storesOfClients.set(client, store);
+    return store;
   }
-  return stores.get(key);
+  // A closure over the props and state of an old render would fetch an old token.
+  const getToken = options.getToken && (() => store.getToken());
+  const store = new Store(new RealtimeClient({ ...options, getToken }), true);
+  store.getToken = options.getToken;
+  stores.set(key, store);
+  return store;
 }
 
 function newest(messages, limit) {
@@ -199,7 +202,9 @@ export function useWebSocketMessage(type, handler, options = {}) {
   useMessage(reactOf(options), type, handler, options);
 }
 
-function reactOf({ React = globalThis.React }) {
+/** @param {Options} options @returns {ReactHooks} */
+function reactOf(options) {
+  const React = options.React ?? globalThis.React;
   if (!React?.useSyncExternalStore)
     throw new Error("useWebSocket needs React 18 or newer: createUseWebSocket(React), or globalThis.React = React");
   return React;
