@@ -20,6 +20,7 @@ from tests.browser.dashboard import (
     card,
     connection,
     inbox,
+    log_in,
     open_dashboard,
     until_live,
 )
@@ -92,6 +93,15 @@ async def test_two_tabs_and_a_phone_agree_on_unread(app: Application, new_page: 
         await assert_never_reloaded(page)
 
 
+async def open_administration(page: Page, url: str, admin: Person) -> Page:
+    """Logs in, and waits until the administrator's page is live."""
+    await log_in(page, url, admin, next_page="?next=/admin/realtime")
+    await expect(page).to_have_url(f"{url}/admin/realtime")
+    await until_live(page)
+    await page.evaluate("window.loadedOnce = true")
+    return page
+
+
 async def test_a_payment_arrives_and_both_dashboards_follow(app: Application, new_page: NewPage) -> None:
     client, other, admin = await app.new_person(), await app.new_person(), await app.new_person("admin")
     project = await app.new_project(client, "Batik Sekar", status="pending_payment")
@@ -99,15 +109,16 @@ async def test_a_payment_arrives_and_both_dashboards_follow(app: Application, ne
     theirs = await app.new_invoice(await app.new_project(other, "Kopi Senja", status="pending_payment"))
     client_page, phone = await new_page(), await new_page(**PHONE)
     other_page, admin_page = await new_page(), await new_page()
-    following = [(client_page, client), (phone, client), (admin_page, admin)]
-    for page, person in [*following, (other_page, other)]:
+    for page, person in [(client_page, client), (phone, client), (other_page, other), (admin_page, admin)]:
         await open_dashboard(page, app.url, person)
-    for page, _ in following:
+    office_page = await open_administration(await new_page(), app.url, admin)
+    following = [client_page, phone, admin_page, office_page]
+    for page in following:
         await expect(payment_badge(page, invoice)).to_have_text("Unpaid")
         await expect(card(page, "Batik Sekar").locator(".badge")).to_have_text("Awaiting payment")
 
     await app.report_payment(invoice)
-    for page, _ in following:
+    for page in following:
         await expect(payment_badge(page, invoice)).to_have_text("Paid")
         await expect(payment_badge(page, invoice)).to_have_class("status-badge status-paid")
         await expect(card(page, "Batik Sekar").locator(".badge")).to_have_text("In progress")
@@ -117,10 +128,46 @@ async def test_a_payment_arrives_and_both_dashboards_follow(app: Application, ne
     # Somebody else's stays as it is, for them and for the administrator; their next notification is their first.
     await app.insert(other, "mark")
     await expect(inbox(other_page)).to_have_text(["mark"])
-    for page in (other_page, admin_page):
+    for page in (other_page, admin_page, office_page):
         await expect(payment_badge(page, theirs)).to_have_text("Unpaid")
-    for page, _ in [*following, (other_page, other)]:
+    for page in [*following, other_page]:
         await assert_never_reloaded(page)
+
+
+async def announce(page: Page, title: str, audience: str) -> None:
+    """Says something by the form of the administrator's page; what is critical stays until it is dismissed."""
+    form = page.get_by_role("region", name="New announcement")
+    await form.get_by_label("Title").fill(title)
+    await form.get_by_label("Message").fill("Tonight at ten")
+    await form.get_by_label("For", exact=True).select_option(audience)
+    await form.get_by_label("Priority").select_option("Critical")
+    await form.get_by_role("button", name="Announce").click()
+
+
+async def test_an_announcement_is_seen_by_exactly_its_audience(app: Application, new_page: NewPage) -> None:
+    people = [await app.new_person(), await app.new_person(), await app.new_person("admin")]
+    admin = await app.new_person("admin", name="Sari")
+    pages = [await new_page(), await new_page(**PHONE), await new_page()]
+    for page, person in zip(pages, people, strict=True):
+        await open_dashboard(page, app.url, person)
+    first, second, colleague = pages
+    admin_page = await open_administration(await new_page(), app.url, admin)
+
+    audiences = [("Everyone", pages), ("Administrators", [colleague]), ("Clients", [first, second])]
+    for audience, reached in audiences:
+        await announce(admin_page, f"To {audience}", audience)
+        for page in reached:
+            await expect(page.get_by_label("Announcements").get_by_text(f"To {audience}")).to_be_visible()
+            await expect(inbox(page).first).to_have_text(f"To {audience}")
+    # What comes last is the last, so nothing else was on its way.
+    for page, person in zip(pages, people, strict=True):
+        await app.insert(person, "mark")
+        own = "To Administrators" if page is colleague else "To Clients"
+        await expect(inbox(page)).to_have_text(["mark", own, "To Everyone"])
+        await assert_never_reloaded(page)
+    announced = admin_page.get_by_label("Announcements")
+    await expect(announced.get_by_text("To Administrators")).to_be_visible()
+    await expect(announced.get_by_text("To Clients")).to_have_count(0)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
