@@ -321,7 +321,7 @@ async def _finish(recorder: Recorder) -> None:
             await recorder.finish()
     except (DatabaseUnavailableError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         # Its lease runs out, and then another node closes its rows.
-        logger.warning("the last connections could not be written down: %s", error or type(error).__name__)
+        logger.warning("not all of the last connections could be written down: %s", str(error) or type(error).__name__)
 
 
 def _upper_name(text: str) -> str:

@@ -8,11 +8,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 import asyncpg
+import msgspec
 
 from jasaweb_rt._core import FanoutServer, Progress
 from jasaweb_rt.batches import BATCH, in_batches, write_all
@@ -38,11 +39,17 @@ class MessageLog:
     def __init__(self, server: FanoutServer) -> None:
         """From here on the core keeps what is sent, also by connections that end before it is first asked."""
         self._server = server
+        # Sent a moment ago; most of it will have arrived when it is looked at again, and needs no second write.
+        self._recent: list[SentRange] = []
+        # To be written now.
         self._ranges: list[SentRange] = []
         self._proofs: list[Proof] = []
-        # By connection, what it was sent and is not known to have arrived: ranges in order.
+        # By connection, what was written and is not known to have arrived: ranges in order.
         self._unproven: dict[str, list[tuple[int, int]]] = {}
-        self._ended: deque[str] = deque(maxlen=_MAX_UNPROVEN)
+        # Connections that have ended, by calls of `collect`, the latest last. What such a one was sent last is taken
+        # by the first or second call after its end, and settled by the one after that.
+        self._ended: deque[deque[str]] = deque(deque(maxlen=_MAX_UNPROVEN) for _ in range(3))
+        self._taking: asyncio.Future[list[Progress]] | None = None
         # Ranges of connections that have no row yet, and until when they may wait for it.
         self._orphans: dict[SentRange, float] = {}
         self._note(server.take_progress())
@@ -54,19 +61,29 @@ class MessageLog:
 
     def closed(self, connection_id: str) -> None:
         """A connection has ended: what has not arrived by now never will."""
-        self._ended.append(connection_id)
+        self._ended[-1].append(connection_id)
 
     async def collect(self) -> None:
         """Takes from the core what was sent since the last time, unless something still waits to be written."""
         if self._ranges or self._proofs:
             return
-        # Their last news lies in the core already, for it is laid down before the end is told.
-        ended = list(self._ended)
-        self._ended.clear()
-        # It waits for every shard, so not on this loop.
-        self._note(await asyncio.to_thread(self._server.take_progress))
-        for connection_id in ended:
+        if self._taking is None:
+            # It waits for every shard, so not on this loop.
+            self._taking = asyncio.ensure_future(asyncio.to_thread(self._server.take_progress))
+        # Whoever is cancelled here leaves what was taken to the next call.
+        progress = await asyncio.shield(self._taking)
+        self._taking = None
+        self._note(progress)
+        for connection_id in self._ended.popleft():
             self._unproven.pop(connection_id, None)
+        self._ended.append(deque(maxlen=_MAX_UNPROVEN))
+
+    async def finish(self, connection: asyncpg.Connection) -> None:
+        """Writes all that is left, once the core has stopped."""
+        await self.write(connection)
+        await self.collect()
+        self._settle({})
+        await self.write(connection)
 
     async def write(self, connection: asyncpg.Connection) -> None:
         """Writes what was collected. What fails is still there for the next call; writing it twice does no harm."""
@@ -82,32 +99,46 @@ class MessageLog:
         await self._adopt(connection)
 
     def _note(self, progress: Sequence[Progress]) -> None:
+        arrived: dict[str, int] = {}
+        for one in progress:
+            arrived[one.connection_id] = one.delivered_seq
+            self._prove(one.connection_id, one.delivered_seq)
+        self._settle(arrived)
         now = time.time()
         for one in progress:
             for first, last in _pieces(one.from_seq, one.through_seq):
                 sent = SentRange(one.connection_id, one.user_id, first, last, one.delivered_seq, now)
-                self._ranges.append(sent)
-            self._prove(one)
+                self._recent.append(sent)
 
-    def _prove(self, progress: Progress) -> None:
-        connection_id, proven = progress.connection_id, progress.delivered_seq
+    def _prove(self, connection_id: str, proven: int) -> None:
+        """Of what was written, everything up to `proven` has arrived."""
         waiting: list[tuple[int, int]] = []
         for first, last in self._unproven.pop(connection_id, ()):
-            if first <= proven:
-                pieces = _pieces(first, min(last, proven))
-                self._proofs.extend(Proof(connection_id, *piece) for piece in pieces)
+            pieces = _pieces(first, min(last, proven))
+            self._proofs.extend(Proof(connection_id, *piece) for piece in pieces)
             if last > proven:
                 waiting.append((max(first, proven + 1), last))
-        first, last = max(progress.from_seq, proven + 1), progress.through_seq
-        if first <= last:
-            if waiting and waiting[-1][1] == first - 1:
-                first = waiting.pop()[0]
-            waiting.append((first, last))
         if waiting:
             self._unproven[connection_id] = waiting
-            if len(self._unproven) > _MAX_UNPROVEN:
-                # Only where ends are not told: the oldest is the likeliest to be over.
-                del self._unproven[next(iter(self._unproven))]
+
+    def _settle(self, arrived: Mapping[str, int]) -> None:
+        """What was recent is to be written, with what is known by now: how far each connection's frames arrived."""
+        recent, self._recent = self._recent, []
+        for sent in recent:
+            delivered = max(sent.delivered, arrived.get(sent.connection_id, 0))
+            self._ranges.append(msgspec.structs.replace(sent, delivered=delivered))
+            first = max(sent.first, delivered + 1)
+            if first <= sent.last:
+                self._await_proof(sent.connection_id, first, sent.last)
+
+    def _await_proof(self, connection_id: str, first: int, last: int) -> None:
+        waiting = self._unproven.setdefault(connection_id, [])
+        if waiting and waiting[-1][1] == first - 1:
+            first = waiting.pop()[0]
+        waiting.append((first, last))
+        if len(self._unproven) > _MAX_UNPROVEN:
+            # Only where ends are not told: the oldest is the likeliest to be over.
+            del self._unproven[next(iter(self._unproven))]
 
     def _keep_orphans(self, orphans: Sequence[SentRange]) -> None:
         # Their connections' rows were dropped and come with the next comparison; or their user is gone.

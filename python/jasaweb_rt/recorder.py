@@ -113,17 +113,12 @@ class Recorder:
 
     async def finish(self) -> None:
         """Writes the rest once the core has stopped, and gives the lease back."""
-        if self._messages is not None:
-            await self._messages.collect()
         async with self._connect() as connection:
             await self._rows.write(connection)
-            if self._messages is not None:
-                await self._messages.write(connection)
-                # What was collected before the database went away came first.
-                await self._messages.collect()
-                await self._messages.write(connection)
             await connections.close_all(connection, self._node_id)
             await nodes.end(connection, self._node_id)
+            if self._messages is not None:
+                await self._messages.finish(connection)
 
     def reconcile_soon(self) -> None:
         """The next write compares with the core's own list."""

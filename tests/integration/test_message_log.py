@@ -12,6 +12,7 @@ from jasaweb_rt.database import message_log
 from jasaweb_rt.database.message_log import Proof, SentRange
 from jasaweb_rt.database.pool import create_pool
 from jasaweb_rt.gateway import Gateway
+from jasaweb_rt.recorder import Limits
 from tests.support.databases import add_users, away
 from tests.support.recording import AT_ONCE, as_logged, delivered, logged, recording
 from tests.support.sockets import WAIT_SECONDS, frame, frames, opened, until
@@ -254,7 +255,8 @@ async def test_what_was_sent_waits_for_its_connections_row(database_url: str, co
         async with opened(server, "anna") as socket:
             server.publish([("anna", seq, seq, "{}") for seq in (1, 2)])
             await frames(socket, 2)
-            await recorder.record()
+            for _ in range(2):
+                await recorder.record()
             assert await delivered(connection) == {}
             recorder.reconcile_soon()
             await recorder.record()
@@ -274,5 +276,25 @@ async def test_a_wide_range_and_many_connections_go_in_pieces(
         for first in range(1, 15_001, 500):
             server.publish([("anna", seq, seq, "{}") for seq in range(first, first + 500)])
         await frames(phone, 15_000), await frames(laptop, 15_000)
-        await recorder.record()
+        for _ in range(2):
+            await recorder.record()
         assert await connection.fetchval("select count(*) from public.websocket_messages") == 30_000
+
+
+async def test_what_ends_is_logged_to_the_last_frame_by_a_recorder_that_is_stopped(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    """It may be cancelled at any moment, and finds what was taken then when it finishes."""
+    await add_users(connection, ("anna", "client"))
+    await connection.execute(INSERT, "anna", 1, 50)
+    async with recording(database_url, limits=Limits(write_seconds=0.0)) as (server, recorder, _):
+        async with opened(server, "anna") as socket:
+            for seq in range(1, 51):
+                running = asyncio.ensure_future(recorder.run())
+                server.publish([("anna", seq, seq, "{}")])
+                await frame(socket)
+                running.cancel()
+                await asyncio.wait([running])
+        await asyncio.to_thread(server.stop, 0)
+        await recorder.finish()
+        assert sorted(await delivered(connection)) == list(range(1, 51))

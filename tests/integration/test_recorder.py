@@ -176,11 +176,11 @@ async def test_while_the_database_is_away_rows_wait(postgres_url: str, database_
             assert await states(pool) == [("anna", "active"), ("budi", "active")]
 
 
-async def test_many_are_written_at_once_without_waiting_for_the_second(
+async def test_enough_rows_are_written_without_waiting_for_the_second(
     database_url: str, connection: asyncpg.Connection
 ) -> None:
     await add_users(connection, ("anna", "client"))
-    limits = Limits(write_seconds=3600, write_rows=5, reconcile_seconds=3600)
+    limits = Limits(write_seconds=3600, write_rows=1, reconcile_seconds=3600)
     async with recording(database_url, limits=limits) as (server, recorder, _):
         running = asyncio.ensure_future(recorder.run())
         try:
