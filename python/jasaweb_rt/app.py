@@ -19,6 +19,7 @@ from jasaweb_rt.api.auth import AuthController
 from jasaweb_rt.api.errors import exception_handlers
 from jasaweb_rt.api.health import HealthController
 from jasaweb_rt.api.invoices import InvoicesController
+from jasaweb_rt.api.metrics import MetricsController
 from jasaweb_rt.api.notifications import NotificationsController
 from jasaweb_rt.api.pages import PagesController, StaticController
 from jasaweb_rt.api.payments import PaymentsController
@@ -62,6 +63,7 @@ def create_app(settings: Settings, *, services: Services | None = None, hooks: H
             AuthController,
             HealthController,
             InvoicesController,
+            MetricsController,
             NotificationsController,
             PagesController,
             PaymentsController,

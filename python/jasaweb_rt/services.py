@@ -17,6 +17,7 @@ from jasaweb_rt.domain.user_messages import UserMessageService
 from jasaweb_rt.exceptions import ConfigurationError
 from jasaweb_rt.gateway import Gateway, open_gateway
 from jasaweb_rt.hooks import Hooks
+from jasaweb_rt.metrics import Metrics
 
 __all__ = ["Services", "close_pool", "open_services"]
 
@@ -32,6 +33,7 @@ class Services:
         self.gateway = gateway
         self.demo = demo
         """Whether the log-in page offers the accounts of the demo."""
+        self.metrics = Metrics(gateway)
         self.passwords = PasswordChecker()
         emit = gateway.hooks.emit
         self.broadcasts = BroadcastService(self.connection, gateway.realtime, emit)

@@ -1,5 +1,6 @@
 """The web application on a real database. No front door stands before it: its headers are written by the tests."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -10,6 +11,7 @@ from jasaweb_rt.app import create_app
 from jasaweb_rt.config import Settings
 from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.services import Services
+from tests.support import tokens
 from tests.support.people import SECRET, insert_people
 
 Client = httpx.AsyncClient
@@ -17,7 +19,7 @@ Client = httpx.AsyncClient
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(jwt_secret=SECRET, token_secret="t" * 40, port=0, database_url=database_url)
+    return Settings(jwt_secret=SECRET, token_secret=tokens.SECRET, port=0, database_url=database_url)
 
 
 @pytest.fixture
@@ -26,6 +28,14 @@ async def services(settings: Settings, pool: asyncpg.Pool) -> Services:
         await insert_people(connection)
     assert settings.database_url
     return Services(settings, pool, Gateway(settings, settings.database_url))
+
+
+@pytest.fixture
+async def gateway(services: Services) -> AsyncIterator[Gateway]:
+    """The gateway of the application, running."""
+    await asyncio.to_thread(services.gateway.start)
+    yield services.gateway
+    await asyncio.to_thread(services.gateway.stop, 1)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The administrator's routes, on a gateway with real sockets."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -10,12 +9,9 @@ import asyncpg
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from jasaweb_rt.config import Settings
 from jasaweb_rt.gateway import Gateway
-from jasaweb_rt.services import Services
 from tests.integration.http.conftest import Client
-from tests.support import tokens
-from tests.support.people import SECRET, bearer, session_token
+from tests.support.people import bearer, session_token
 from tests.support.sockets import closed, frame, opened
 
 ADMIN = bearer("admin")
@@ -23,18 +19,6 @@ STATUS = "/api/admin/websocket/status"
 CONNECTIONS = "/api/admin/websocket/connections"
 BROADCAST = "/api/admin/websocket/broadcast"
 WORD = {"type": "system_announcement", "title": "Maintenance", "message": "Tonight at ten"}
-
-
-@pytest.fixture
-def settings(database_url: str) -> Settings:
-    return Settings(jwt_secret=SECRET, token_secret=tokens.SECRET, port=0, database_url=database_url)
-
-
-@pytest.fixture
-async def gateway(services: Services) -> AsyncIterator[Gateway]:
-    await asyncio.to_thread(services.gateway.start)
-    yield services.gateway
-    await asyncio.to_thread(services.gateway.stop, 1)
 
 
 @pytest.fixture
