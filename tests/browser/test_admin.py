@@ -241,8 +241,9 @@ class TestMessages:
         await shown.get_by_role("button", name="Send").click()
         await expect(shown.get_by_role("alert")).to_have_text("“Message” is missing.")
         await shown.get_by_label("Message").fill("Of course")
-        await shown.get_by_role("button", name="Send").click()
-        await expect(shown.get_by_role("status")).to_have_text(f"Sent to {MARKUP}.")
+        await shown.get_by_role("button", name="Send").press("Enter")
+        await expect(shown.get_by_role("status")).to_have_text(f"Your message to {MARKUP} is sent.")
+        await expect(shown.get_by_role("button", name="Send")).to_be_focused()
         await expect(badge(page)).to_be_hidden()
         await expect(inbox(client_page).first).to_have_text("Re: Logo")
         query = "select data->>'content' from real_time_notifications where user_id = $1 and type = 'user_message'"
@@ -265,7 +266,7 @@ class TestMessages:
         await card.get_by_label("Subject").fill("Welcome")
         await card.get_by_label("Message").fill("Good to have you")
         await card.get_by_role("button", name="Send").click()
-        await expect(card.locator(".form-done")).to_have_text(f"Sent to Dewi {unique} · {client.email}.")
+        await expect(card.locator(".form-done")).to_have_text(f"Your message to Dewi {unique} is sent.")
         await expect(inbox(client_page)).to_have_text(["Welcome"])
 
     async def test_one_below_many_alerts_is_found(self, app: Application, new_page: NewPage) -> None:

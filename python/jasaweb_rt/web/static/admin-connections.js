@@ -117,7 +117,10 @@ function updateRow(row, { connectedAt, lastActivity }) {
 /** @param {Connection} connection */
 async function close({ connectionId, name, clientAddress }) {
   const message = words.disconnectMessage(name, clientAddress);
-  if (!(await confirmed(words.disconnectTitle, message, words.disconnect))) return;
+  const sure = await confirmed(words.disconnectTitle, message, words.disconnect);
+  // The row may have gone while the question was open.
+  if (document.activeElement === document.body) byId("connections-title").focus();
+  if (!sure) return;
   try {
     await remove(`${PATH}/${encodeURIComponent(connectionId)}`);
     byId("announcer").textContent = words.disconnected(name);

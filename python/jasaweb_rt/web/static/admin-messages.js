@@ -1,18 +1,17 @@
 /** What people write to this administrator, each message with a form to answer it. */
 
-import { send } from "./admin-compose.js";
+import { post } from "./api.js";
+import { answerSubject } from "./compose.js";
 import { byId, element, icon, reconcile, setText, setTime } from "./dom.js";
 import { onSubmit } from "./forms.js";
-import { loadInbox, showOlder } from "./inbox.js";
+import { loadInbox, replyTo, showOlder } from "./inbox.js";
 import { loadingNotice } from "./loading.js";
-import { onState } from "./store.js";
+import { getState, onState } from "./store.js";
 import { text } from "./text.js";
 
 /** @typedef {import("./store.js").Notification} Notification */
+/** @typedef {import("./compose.js").Reply} Reply */
 /** @typedef {(what: {ids: string[]}) => unknown} MarkRead */
-
-/** What an answer's subject begins with, in either language. */
-const ANSWER = /^(Re|Bls): /i;
 
 const words = text.admin;
 
@@ -22,8 +21,6 @@ const isMessage = ({ type }) => type === "user_message";
 /** A message of a foreign program's may lack what ours have. @param {Notification} item */
 function content({ title, message, data }) {
   return {
-    fromId: data?.fromUserId,
-    from: String(data?.fromUserName ?? ""),
     subject: String(data?.subject ?? data?.title ?? title) || text.untitled,
     body: String(data?.content ?? data?.message ?? message),
   };
@@ -31,19 +28,13 @@ function content({ title, message, data }) {
 
 /** @param {MarkRead} markRead */
 function createItem(markRead) {
-  return (/** @type {Notification} */ item) => {
-    const { fromId, from, subject } = content(item);
-    const reply = element(
-      "button",
-      { type: "button", class: "button small reply", "aria-expanded": "false", click: () => toggleForm(node, item, markRead) },
-      words.reply,
-    );
-    if (from) reply.setAttribute("aria-label", words.replyTo(from, subject));
-    const mark = element(
-      "button",
-      { type: "button", class: "mark", title: text.markRead, click: () => markRead({ ids: [item.id] }) },
-      icon("check"),
-    );
+  return (/** @type {Notification} */ { id }) => {
+    const answer = () => {
+      // What was too large for the socket has its sender only now.
+      const item = getState().inbox.find((known) => known.id === id);
+      const reply = item && replyTo(item);
+      if (reply) toggleForm(node, reply, markRead);
+    };
     const node = element(
       "li",
       { class: "card message" },
@@ -54,12 +45,20 @@ function createItem(markRead) {
           "div",
           {},
           element("h3"),
-          element("p", { class: "message-meta muted" }, from ? `${words.from(from)} · ` : "", element("time")),
+          element("p", { class: "message-meta muted" }, element("span"), element("time")),
         ),
-        mark,
+        element(
+          "button",
+          { type: "button", class: "mark", title: text.markRead, click: () => markRead({ ids: [id] }) },
+          icon("check"),
+        ),
       ),
       element("p", { class: "message-content" }),
-      fromId ? reply : "",
+      element(
+        "button",
+        { type: "button", class: "button small reply", "aria-expanded": "false", click: answer },
+        text.reply,
+      ),
     );
     return node;
   };
@@ -72,6 +71,10 @@ function updateItem(node, item) {
   setText(find("h3"), subject);
   setText(find(".message-content"), body);
   setTime(/** @type {HTMLTimeElement} */ (find("time")), item.createdAt);
+  const reply = replyTo(item);
+  setText(find(".message-meta span"), reply ? `${words.from(reply.to.name)} · ` : "");
+  find(".reply").hidden = !reply;
+  if (reply) find(".reply").setAttribute("aria-label", text.replyTo(reply.to.name, subject));
   node.classList.toggle("unread", !item.readAt);
   const mark = find(".mark");
   mark.setAttribute("aria-label", text.markReadOf(subject));
@@ -79,52 +82,51 @@ function updateItem(node, item) {
   mark.hidden = Boolean(item.readAt);
 }
 
-/** @param {Element} node @param {Notification} item @param {MarkRead} markRead */
-function toggleForm(node, item, markRead) {
+/** @param {Element} node @param {Reply} reply @param {MarkRead} markRead */
+function toggleForm(node, reply, markRead) {
   const button = /** @type {HTMLElement} */ (node.querySelector(".reply"));
-  const form = node.querySelector("form") ?? createForm(node, item, markRead);
+  const form = node.querySelector("form") ?? createForm(node, reply, markRead);
   form.hidden = button.getAttribute("aria-expanded") === "true";
   button.setAttribute("aria-expanded", String(!form.hidden));
   if (!form.hidden) form.querySelector("textarea")?.focus();
 }
 
-/** @param {Element} node @param {Notification} item @param {MarkRead} markRead */
-function createForm(node, item, markRead) {
-  const { fromId, from, subject } = content(item);
+/** @param {Element} node @param {Reply} reply @param {MarkRead} markRead */
+function createForm(node, { to, subject, messageId }, markRead) {
   const field = (/** @type {string} */ label, /** @type {HTMLInputElement | HTMLTextAreaElement} */ control) =>
     element("div", { class: "field" }, element("label", { for: control.id }, label), control);
-  const id = `reply-${item.id}`;
+  const id = `reply-${messageId}`;
   const form = element(
     "form",
     { class: "form reply-form", novalidate: true },
     field(
-      words.subject,
+      text.subject,
       element("input", {
         id: `${id}-subject`,
         name: "subject",
         maxlength: "200",
         autocomplete: "off",
         required: true,
-        value: words.re(subject.replace(ANSWER, "")).slice(0, 200),
+        value: answerSubject(subject),
       }),
     ),
     field(
-      words.message,
+      text.content,
       element("textarea", { id: `${id}-content`, name: "content", rows: "3", maxlength: "10000", required: true }),
     ),
     element(
       "div",
       { class: "form-foot" },
-      element("button", { class: "button primary" }, words.send),
+      element("button", { class: "button primary" }, text.send),
       element("p", { class: "form-done", role: "status" }),
     ),
     element("p", { class: "form-error", role: "alert" }),
   );
   node.append(form);
   onSubmit(form, async (values) => {
-    await send(fromId, values.subject, values.content);
-    if (!item.readAt) markRead({ ids: [item.id] });
-    return words.sent(from);
+    await post("/api/messages", { toUserId: to.id, ...values });
+    markRead({ ids: [messageId] });
+    return text.sent(to.name);
   });
   return form;
 }

@@ -36,24 +36,11 @@ export const admin = {
   messagesFailed: "Your messages could not be loaded.",
   /** @param {string} name */
   from: (name) => `From ${name}`,
-  reply: "Reply",
-  /** @param {string} name @param {string} subject */
-  replyTo: (name, subject) => `Reply to ${name} about “${subject}”`,
-  /** @param {string} subject */
-  re: (subject) => `Re: ${subject}`,
-  newMessage: "New message",
   findPerson: "Find a person",
-  recipient: "To",
-  choosePerson: "Choose a person",
   nobody: "Nobody has such a name.",
   /** @param {number} shown @param {number} total */
   firstOf: (shown, total) => `The first ${shown} of ${total} people.`,
-  peopleFailed: "The list of people could not be loaded.",
-  subject: "Subject",
   message: "Message",
-  send: "Send",
-  /** @param {string} name */
-  sent: (name) => `Sent to ${name}.`,
 
   announcement: "New announcement",
   heading: "Title",

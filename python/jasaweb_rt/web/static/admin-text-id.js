@@ -36,24 +36,11 @@ export const admin = {
   messagesFailed: "Pesan Anda tidak dapat dimuat.",
   /** @param {string} name */
   from: (name) => `Dari ${name}`,
-  reply: "Balas",
-  /** @param {string} name @param {string} subject */
-  replyTo: (name, subject) => `Balas ${name} tentang “${subject}”`,
-  /** @param {string} subject */
-  re: (subject) => `Bls: ${subject}`,
-  newMessage: "Pesan baru",
   findPerson: "Cari orang",
-  recipient: "Kepada",
-  choosePerson: "Pilih orang",
   nobody: "Tidak ada orang dengan nama itu.",
   /** @param {number} shown @param {number} total */
   firstOf: (shown, total) => `${shown} orang pertama dari ${total}.`,
-  peopleFailed: "Daftar orang tidak dapat dimuat.",
-  subject: "Perihal",
-  message: "Pesan",
-  send: "Kirim",
-  /** @param {string} name */
-  sent: (name) => `Terkirim kepada ${name}.`,
+  message: "Isi pengumuman",
 
   announcement: "Pengumuman baru",
   heading: "Judul",

@@ -13,6 +13,9 @@ import { toast } from "./toasts.js";
 const MAX_CONTACTS = 500;
 const MAX_SUBJECT = 200; // characters, as the field has it
 
+/** What the answer to a message is about. @param {string} subject */
+export const answerSubject = (subject) => `Re: ${subject.replace(/^(re: *)+/i, "")}`.slice(0, MAX_SUBJECT);
+
 /**
  * @param {import("./store.js").User} user
  * @param {(what: {ids: string[]}) => unknown} markRead for a message that was answered
@@ -64,7 +67,7 @@ export function showCompose(user, markRead) {
     if (reply) {
       wanted = reply.to;
       answered = reply.messageId;
-      subject.value = `Re: ${reply.subject.replace(/^(re: *)+/i, "")}`.slice(0, MAX_SUBJECT);
+      subject.value = answerSubject(reply.subject);
       draft.keep();
     }
     offer();

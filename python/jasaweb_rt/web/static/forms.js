@@ -15,13 +15,14 @@ export function onSubmit(form, send) {
   const required = /** @type {Control[]} */ ([...form.querySelectorAll("[required]")]);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (button.disabled) return;
+    if (button.hasAttribute("aria-disabled")) return;
     const missing = required.find(({ value }) => !value.trim());
     for (const control of required) control.setAttribute("aria-invalid", String(control === missing));
     done.textContent = "";
     error.textContent = missing ? text.missing(missing.labels?.[0]?.textContent ?? "") : "";
     if (missing) return missing.focus();
-    button.disabled = true;
+    // Not `disabled`, by which a keyboard would lose its place.
+    button.setAttribute("aria-disabled", "true");
     try {
       const values = /** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form)));
       const outcome = await send(values);
@@ -30,6 +31,6 @@ export function onSubmit(form, send) {
     } catch (failure) {
       error.textContent = problem(/** @type {import("./api.js").ApiError} */ (failure));
     }
-    button.disabled = false;
+    button.removeAttribute("aria-disabled");
   });
 }

@@ -119,7 +119,7 @@ export async function showOlder(isWanted = () => true) {
  * @param {Notification} item
  * @returns {Reply | null}
  */
-function replyTo({ id, type, title, data }) {
+export function replyTo({ id, type, title, data }) {
   const { fromUserId, fromUserName, subject = title } = data ?? {};
   if (type !== "user_message" || !fromUserId || !fromUserName) return null;
   return { to: { id: String(fromUserId), name: String(fromUserName) }, subject: String(subject), messageId: id };
