@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,10 @@ async def components(
     return components
 
 
+async def test_the_file_is_at_most_3_kib_gzipped() -> None:
+    assert len(gzip.compress((STATIC / "use-websocket.js").read_bytes(), 9, mtime=0)) <= 3072
+
+
 class TestOneComponent:
     async def test_connects_shows_messages_and_sends(self, components: Components, scripted: ScriptedServer) -> None:
         await components.show({"name": "a"})
@@ -136,6 +141,19 @@ class TestOneComponent:
         await components.expect_messages("b", "n118", "n119", "n120")
         await components.expect_messages("c")
         await components.expect_status("c", "open true 0 0")
+
+    async def test_another_limit_is_no_reason_to_connect(
+        self, components: Components, scripted: ScriptedServer
+    ) -> None:
+        socket = await components.open({"name": "a", "limit": 1})
+        await socket.send(durable(1))
+        await components.expect_messages("a", "n1")
+        await socket.close(4500, "Disconnected by an administrator")
+        await components.expect_status("a", "closed false 0 4500")
+        await components.show({"name": "a", "limit": 5})
+        await components.expect_messages("a", "Connected", "n1")
+        await components.expect_status("a", "closed false 0 4500")
+        assert scripted.token_requests == 1
 
     async def test_a_final_close_is_told_and_connect_begins_anew(
         self, components: Components, scripted: ScriptedServer

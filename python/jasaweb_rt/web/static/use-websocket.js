@@ -64,13 +64,17 @@ class Store {
   on = (type, callback) => this.#client.on(type, callback);
 
   /** Counts a component in; what it returns counts it out. The first connects, the last closes. */
-  retain(limit = 0) {
-    this.#limit = Math.max(this.#limit, limit);
+  retain = () => {
     clearTimeout(this.#closing);
     if (this.#components++ === 0 && this.#owned) this.#client.connect();
     return () => {
       if (--this.#components === 0 && this.#owned) this.#closing = setTimeout(() => this.#client.close(), LINGER);
     };
+  };
+
+  /** As many messages as the component with the greatest wish has. */
+  keep(limit) {
+    this.#limit = Math.max(this.#limit, limit);
   }
 
   #sendMessage = ({ type, data }) => this.#client.send(type, data);
@@ -149,7 +153,8 @@ function useConnection(React, options) {
   React.useEffect(() => {
     if (getToken) store.getToken = getToken;
   });
-  React.useEffect(() => store.retain(limit), [store, limit]);
+  React.useEffect(() => store.keep(limit), [store, limit]);
+  React.useEffect(store.retain, [store]);
   return React.useMemo(() => {
     if (snapshot.messages.length <= limit) return snapshot;
     return Object.freeze({ ...snapshot, messages: Object.freeze(newest(snapshot.messages, limit)) });
@@ -163,7 +168,7 @@ function useMessage(React, type, handler, options) {
   React.useInsertionEffect(() => {
     latest.current = handler;
   });
-  React.useEffect(() => store.retain(), [store]);
+  React.useEffect(store.retain, [store]);
   React.useEffect(() => store.on(type, (value) => latest.current(value)), [store, type]);
 }
 
