@@ -290,9 +290,11 @@ async def test_what_ends_is_logged_to_the_last_frame_by_a_recorder_that_is_stopp
     async with recording(database_url, limits=Limits(write_seconds=0.0)) as (server, recorder, _):
         async with opened(server, "anna") as socket:
             for seq in range(1, 51):
-                running = asyncio.ensure_future(recorder.run())
                 server.publish([("anna", seq, seq, "{}")])
                 await frame(socket)
+                running = asyncio.ensure_future(recorder.run())
+                for _ in range(seq % 8):
+                    await asyncio.sleep(0)
                 running.cancel()
                 await asyncio.wait([running])
         await asyncio.to_thread(server.stop, 0)
