@@ -31,7 +31,7 @@ SHAPES = [("accent", "surface"), ("accent", "line"), ("field-line", "surface"), 
 
 def palettes() -> dict[str, dict[str, str]]:
     """Colour by name, of either scheme."""
-    light, dark = re.findall(r":root \{(.*?)\}", (STATIC / "style.css").read_text(), re.DOTALL)
+    light, dark = re.findall(r":root \{(.*?)\}", (STATIC / "base.css").read_text(), re.DOTALL)
     of_light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
     return {"light": of_light, "dark": {**of_light, **dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", dark))}}
 

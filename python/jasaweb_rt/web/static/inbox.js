@@ -190,7 +190,9 @@ export function showInbox(markRead, reply) {
   onState(({ inbox, inboxLoading, inboxFrom, unread }) => {
     notice(inboxLoading, inbox.length === 0 && inboxFrom === 0);
     byId("older").hidden = inboxLoading !== "ready" || inboxFrom === 0;
-    all.disabled = !unread || inbox.length === 0;
+    const isAllRead = !unread || inbox.length === 0;
+    if (isAllRead && all === document.activeElement) byId("inbox-title").focus();
+    all.disabled = isAllRead;
     const badge = byId("unread");
     badge.hidden = !unread;
     setText(badge, text.unread(unread ?? 0));
