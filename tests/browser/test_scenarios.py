@@ -26,7 +26,8 @@ from tests.browser.dashboard import (
 )
 from tests.browser.restartable import RestartableProgram
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+# Several windows each, and a few restarts: on a busy machine that is more than one page's half minute.
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
