@@ -31,10 +31,12 @@ class ProjectBody(msgspec.Struct, frozen=True, rename="camel"):
     url: str | None
     created_at: str
     updated_at: str
+    owner_name: str | msgspec.UnsetType | None = msgspec.UNSET
+    """Shown to administrators only."""
 
     @classmethod
-    def of(cls, project: Project) -> "ProjectBody":
-        """As it goes out."""
+    def of(cls, project: Project, reader: User) -> "ProjectBody":
+        """As it goes out to `reader`."""
         return cls(
             id=project.id,
             user_id=project.user_id,
@@ -44,6 +46,7 @@ class ProjectBody(msgspec.Struct, frozen=True, rename="camel"):
             url=project.url,
             created_at=timestamp(project.created_at),
             updated_at=timestamp(project.updated_at),
+            owner_name=project.owner_name if reader.role == "admin" else msgspec.UNSET,
         )
 
 
@@ -70,7 +73,7 @@ class ProjectsController(Controller):
     async def list_projects(self, request: Request[User, Any, Any], services: NamedDependency[Services]) -> ProjectList:
         """Lists the caller's projects; for an administrator, all."""
         found = await services.projects.list_for(request.user)
-        return ProjectList(items=[ProjectBody.of(project) for project in found], total=len(found))
+        return ProjectList(items=[ProjectBody.of(project, request.user) for project in found], total=len(found))
 
     @patch("/{project_id:str}", guards=[must_be_admin], responses=documented(400, 401, 403, 404, 409, 503))
     async def change_status(
@@ -81,4 +84,5 @@ class ProjectsController(Controller):
         services: NamedDependency[Services],
     ) -> ProjectBody:
         """Sets a project's status and tells its owner and the administrators."""
-        return ProjectBody.of(await services.projects.change_status(project_id, data.status, request.user))
+        changed = await services.projects.change_status(project_id, data.status, request.user)
+        return ProjectBody.of(changed, request.user)

@@ -13,7 +13,8 @@ from jasaweb_rt.messages import ProjectStatus
 ProjectType = Literal["sekolah", "berita", "company"]
 
 _COLUMNS = """id, user_id, name, type::text, status::text, url,
-  created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at"""
+  created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at,
+  (select u.name from public.users u where u.id = user_id) as owner_name"""
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -28,6 +29,7 @@ class Project(msgspec.Struct, frozen=True):
     url: str | None
     created_at: datetime
     updated_at: datetime
+    owner_name: str | None = None
 
 
 class NewProject(msgspec.Struct, frozen=True):

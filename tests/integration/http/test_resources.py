@@ -51,6 +51,15 @@ async def test_a_project_and_an_invoice_as_they_go_out(client: Client) -> None:
     }
 
 
+async def test_an_administrator_sees_whose_project_it_is(client: Client, connection: asyncpg.Connection) -> None:
+    owner = await connection.fetchval("select name from public.users where id = 'client'")
+    response = await client.get("/api/projects", headers=bearer("admin"))
+    names = {item["id"]: item["ownerName"] for item in response.json()["items"]}
+    assert names["p-client"] == owner
+    response = await client.patch("/api/projects/p-client", json={"status": "review"}, headers=bearer("admin"))
+    assert response.json()["ownerName"] == owner
+
+
 async def test_a_status_change_tells_the_owner_and_the_admins(client: Client, connection: asyncpg.Connection) -> None:
     response = await client.patch("/api/projects/p-client", json={"status": "review"}, headers=bearer("admin"))
     assert response.status_code == 200

@@ -6,6 +6,7 @@ import { confirmed } from "./confirm.js";
 import { byId, element, reconcile, setText, setTime } from "./dom.js";
 import { loadingNotice } from "./loading.js";
 import { whileVisible } from "./polling.js";
+import { onState } from "./store.js";
 import { problem, text, word } from "./text.js";
 import { toast } from "./toasts.js";
 
@@ -147,4 +148,10 @@ export function showConnections() {
   byId("previous").addEventListener("click", () => turnTo(Math.max(0, offset - PAGE)));
   byId("next").addEventListener("click", () => turnTo(offset + PAGE));
   whileVisible(load, REFRESH);
+  // This page is a connection too.
+  let opened = false;
+  onState(({ connection: { state } }) => {
+    if (!opened && state === "open") void load();
+    opened = state === "open";
+  });
 }
