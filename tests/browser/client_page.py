@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from playwright.async_api import Page
@@ -50,6 +51,12 @@ def stored(seq: int) -> Message:
         "readAt": None,
         "createdAt": "2026-01-01T00:00:00.000Z",
     }
+
+
+async def stop_clock(page: Page) -> None:
+    """From now on the page's timers run, and its `Date` moves, by `page.clock.run_for` alone, however slow the test."""
+    await page.clock.install()
+    await page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
 
 
 class Client:

@@ -17,7 +17,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error,
 from tests.browser import npm_modules
 from tests.browser.accessibility import Axe
 from tests.browser.application import Application, application
-from tests.browser.client_page import RECORD_TIMERS, Client
+from tests.browser.client_page import RECORD_TIMERS, Client, stop_clock
 from tests.browser.scripted_server import STATIC, ScriptedServer, scripted_server
 from tests.support.tcp_relay import TcpRelay, tcp_relay
 
@@ -149,10 +149,10 @@ async def client(scripted: ScriptedServer, new_page: NewPage) -> Client:
 async def timed(scripted: ScriptedServer, new_page: NewPage) -> Client:
     """A page whose clock the test moves and whose jitter is the greatest."""
     page = await new_page()
-    await page.clock.install()
     await page.add_init_script("Math.random = () => 1")
     await page.goto(scripted.base_url)
     await page.wait_for_function("window.RealtimeClient !== undefined")
+    await stop_clock(page)
     await page.evaluate(RECORD_TIMERS)
     return Client(page)
 

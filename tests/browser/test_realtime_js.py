@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.browser.client_page import START, Client, durable
+from tests.browser.client_page import START, Client, durable, stop_clock
 from tests.browser.conftest import NewPage, Watch
 from tests.browser.scripted_server import STATIC, ScriptedServer
 
@@ -56,9 +56,9 @@ class TestConnecting:
 
     async def test_no_answer_is_given_up(self, scripted: ScriptedServer, new_page: NewPage) -> None:
         page = await new_page()
-        await page.clock.install()
         await page.goto(scripted.base_url)
         await page.wait_for_function("window.RealtimeClient !== undefined")
+        await stop_clock(page)
         client = Client(page)
         await client.start()
         silent = await scripted.accept()

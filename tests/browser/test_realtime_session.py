@@ -9,7 +9,7 @@ import pytest
 
 from jasaweb_rt.auth.session_jwt import SESSION_SECONDS
 from tests.browser.application import PASSWORD, Application
-from tests.browser.client_page import LOG_IN, Client, durable, stored
+from tests.browser.client_page import LOG_IN, Client, durable, stop_clock, stored
 from tests.browser.conftest import NewPage, Watch
 from tests.browser.scripted_server import ScriptedServer, ScriptedSocket
 
@@ -174,8 +174,8 @@ class TestRefresh:
 async def test_the_program_takes_the_new_token(app: Application, new_page: NewPage) -> None:
     person = await app.new_person()
     page = await new_page()
-    await page.clock.install()
     await page.goto(f"{app.url}/login")
+    await stop_clock(page)
     await page.evaluate(LOG_IN, {"email": person.email, "password": PASSWORD})
     await page.evaluate("""async () => {
       const { RealtimeClient } = await import("/static/realtime.js");

@@ -14,7 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.browser import npm_modules
-from tests.browser.client_page import durable, stored
+from tests.browser.client_page import durable, stop_clock, stored
 from tests.browser.conftest import NewPage, Watch
 from tests.browser.scripted_server import STATIC, ScriptedServer, ScriptedSocket
 
@@ -212,7 +212,7 @@ class TestManyComponents:
     async def test_a_change_of_views_keeps_the_socket(self, components: Components, scripted: ScriptedServer) -> None:
         socket = await components.open({"name": "a"})
         await components.expect_status("a", "open true 0 0")
-        await components.page.clock.install()
+        await stop_clock(components.page)
         await components.show()
         await components.page.clock.run_for(500)
         await components.show({"name": "b"})
