@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -413,22 +414,25 @@ class TestLook:
     async def test_picture_for_the_readme(self, app: Application, new_page: NewPage, tmp_path: Path) -> None:
         """Goes into the project's documents only where WRITE_SCREENSHOTS is set."""
         person, admin = await app.new_person(), await app.new_person("admin", name="Sari")
-        await app.new_project(person, "PT Sinar Laut Nusantara", kind="company", status="pending_payment")
-        await app.new_project(person, "Toko Kopi Arjuna", kind="company", status="completed")
-        news = await app.new_project(person, "Kabar Pagi", kind="berita")
-        page = await new_page(viewport={"width": 1280, "height": 680}, device_scale_factor=1.5)
+        sea = await app.new_project(person, "PT Sinar Laut Nusantara", kind="company")
+        coffee = await app.new_project(person, "Toko Kopi Arjuna", kind="company", status="completed")
+        news = await app.new_project(person, "Kabar Pagi", kind="berita", status="pending_payment")
+        await app.new_invoice(coffee, amount=4_200_000, status="paid", paid=datetime.now(UTC))
+        await app.new_invoice(sea, amount=2_750_000)
+        invoice = await app.new_invoice(news, amount=5_000_000)
+        page = await new_page(viewport={"width": 1280, "height": 990}, device_scale_factor=1.5)
         await app.insert(
             person, "Welcome", kind="system_announcement", message="Everything about your projects arrives here."
         )
         await open_dashboard(page, app.url, person)
         await page.get_by_role("button", name="Mark all as read").click()
         await expect(badge(page)).to_be_hidden()
-        await app.insert(person, "Sari", kind="user_message", message="Could you send us the logo as SVG?")
-        await app.insert(
-            person, "Payment received", kind="payment_update", message="The invoice for Kabar Pagi is paid."
-        )
-        await app.set_status(admin, news, "review")
-        await expect(inbox(page)).to_have_count(4)
+        await app.write(admin, person, "Your logo", "Could you send us the logo as SVG?")
+        await app.set_status(admin, sea, "review")
+        await app.report_payment(invoice, amount=5_000_000)
+        await expect(inbox(page)).to_have_count(5)
+        await expect(page.locator(".toast")).to_have_count(1)
+        await expect(page.locator(".status-paid")).to_have_count(2)
         await page.mouse.move(0, 0)
         await page.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")
         picture = PICTURE if os.environ.get("WRITE_SCREENSHOTS") else tmp_path / PICTURE.name

@@ -169,6 +169,7 @@ class TestFailure:
         await expect(dialog(page).get_by_label("Subject")).to_have_value("Logo")
         await expect(dialog(page).get_by_label("Message", exact=True)).to_have_value("Here it is")
         await expect(send).to_be_enabled()
+        await expect(send).to_be_focused()
 
     async def test_a_failure_after_the_dialog_was_closed_is_said_as_well(
         self, app: Application, new_page: NewPage, watch: Watch
