@@ -9,6 +9,7 @@ mod config;
 mod errors;
 mod events;
 mod frames;
+mod load_client;
 mod server;
 
 use pyo3::prelude::*;
@@ -22,6 +23,7 @@ mod core_module {
         config::verify_token,
         errors::{OverloadedError, RealtimeError, ServerStoppedError},
         events::{ClientFrame, Connected, Disconnected, LogRecord, SyncRequest},
+        load_client::{LoadClient, LoadReport},
         server::{ConnectionInfo, FanoutServer, Stats},
     };
 }
