@@ -16,6 +16,7 @@ __all__ = [
     "LoadReport",
     "LogRecord",
     "OverloadedError",
+    "Progress",
     "RealtimeError",
     "ServerStoppedError",
     "Stats",
@@ -42,13 +43,21 @@ class Connected:
     name: str
     client_address: str
     user_agent: str | None
+    connected_at: float
+    """Unix time in seconds."""
 
 @final
 class Disconnected:
-    """A connection has ended."""
+    """A connection has ended. It says all that its `Connected` said, which is dropped where too many events wait."""
 
     connection_id: str
     user_id: str
+    client_address: str
+    user_agent: str | None
+    connected_at: float
+    """Unix time in seconds."""
+    last_activity: float
+    """Unix time in seconds of the last frame from the client, a pong included."""
     code: int
     """Close code of the contract; 1005 or 1006 where the peer sent none (RFC 6455 section 7.4.1)."""
     reason: str
@@ -127,6 +136,20 @@ class ConnectionInfo:
     queued_bytes: int
 
 @final
+class Progress:
+    """What was queued to one connection since it was last asked, by position in its user's sequence."""
+
+    connection_id: str
+    user_id: str
+    from_seq: int
+    through_seq: int
+    """Every durable frame from `from_seq` through this `seq` was queued; a number between them that does not exist
+    belongs to a deleted notification. Nothing was queued where `from_seq` lies behind it."""
+    delivered_seq: int
+    """What was queued to the connection up to this `seq` has arrived: the peer answered a ping behind it (RFC 6455
+    section 5.5.3), or acknowledged it."""
+
+@final
 class FanoutServer:
     """Accepts WebSocket connections on threads of its own and fans frames out to them.
 
@@ -193,6 +216,17 @@ class FanoutServer:
     def stats(self) -> Stats: ...
     def connections(self) -> list[ConnectionInfo]:
         """Every open connection, in no particular order. OverloadedError: a shard did not answer within 5 s."""
+
+    def take_progress(self) -> list[Progress]:
+        """What connections were sent since the last call: those to which anything happened, and those that have ended.
+
+        Works after `stop` too. Waits for every shard, 5 s at most; a late one's come with the next call. From the first
+        call on, connections are pinged behind what they are sent, at most once a second each, and what ended ones were
+        sent is kept, for 262,144 of them. Call it before `start` to miss none, and then every few seconds.
+        """
+
+    def acknowledge(self, connection_id: str, seq: int) -> bool:
+        """Believes a client that everything up to `seq` has arrived, as far as it was sent; false where it is gone."""
 
     def on_message(self, callback: Callable[[list[tuple[str, str, str, bytes]]], object]) -> None:
         """Calls `callback` with batches of `(connection_id, user_id, role, frame)`, on its own thread, until `stop`."""

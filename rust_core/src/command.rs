@@ -75,6 +75,10 @@ pub(crate) enum Command {
     Close(u64, CloseReason),
     ExtendSession(u64, Option<u64>),
     Snapshot(Sender<Vec<ConnectionInfo>>),
+    /// Everything up to a number has arrived, as the client says.
+    Acknowledge(u64, u64),
+    /// Lays down what each session has sent; says when that is done.
+    Progress(Sender<()>),
     /// Closes every session with 1001. Each is told to come back at a time of its own within `spread`.
     Drain {
         spread: Duration,

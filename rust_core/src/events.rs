@@ -16,11 +16,14 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::{token::Role, wake::Wake};
+use crate::{progress::ProgressLog, token::Role, wake::Wake};
 
 /// Events that may wait. Beyond it connection events and log records are dropped and counted, for the snapshot of the
 /// core is the truth; client frames and requests are handed back to who sent them.
 pub const MAX_EVENTS: usize = 65_536;
+
+/// Ends of connections have as much room again, for the snapshot no longer knows how a connection ended.
+const MAX_EVENTS_WITH_ENDS: usize = 2 * MAX_EVENTS;
 
 /// Bytes of client frames that may wait. Beyond it they are handed back, and nothing else is.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
@@ -65,13 +68,23 @@ pub enum Event {
         client_address: IpAddr,
         /// What it calls itself.
         user_agent: Option<Box<str>>,
+        /// Unix time in seconds.
+        connected_at: f64,
     },
-    /// A connection has ended.
+    /// A connection has ended. It says all that [`Event::Connected`] said, which may have been dropped.
     Disconnected {
         /// Its id.
         connection_id: String,
         /// Whose it was.
         user_id: Arc<str>,
+        /// Where it truly came from.
+        client_address: IpAddr,
+        /// What it called itself.
+        user_agent: Option<Box<str>>,
+        /// Unix time in seconds.
+        connected_at: f64,
+        /// Unix time in seconds of the last bytes from the client, a pong included.
+        last_activity: f64,
         /// Close code; 1005 where the peer gave none, 1006 where it just went (RFC 6455 section 7.4.1).
         code: u16,
         /// The reason that went with it.
@@ -118,11 +131,18 @@ impl Event {
     fn frame_bytes(&self) -> usize {
         if let Self::ClientFrame { frame, .. } = self { frame.len() } else { 0 }
     }
+
+    /// How many events may wait before this one.
+    fn room(&self) -> usize {
+        if let Self::Disconnected { .. } = self { MAX_EVENTS_WITH_ENDS } else { MAX_EVENTS }
+    }
 }
 
 /// The queue. Nobody listens until [`Self::listen`]; until then events vanish.
 #[derive(Debug)]
 pub struct EventQueue {
+    /// What is not told but asked for.
+    pub progress: ProgressLog,
     waiting: Mutex<Waiting>,
     wake: Wake,
     listened: AtomicBool,
@@ -140,6 +160,7 @@ impl EventQueue {
     /// An empty queue with its descriptor.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
+            progress: ProgressLog::default(),
             waiting: Mutex::default(),
             wake: Wake::new()?,
             listened: AtomicBool::new(false),
@@ -167,7 +188,7 @@ impl EventQueue {
         }
         let mut waiting = self.waiting.lock();
         let frame_bytes = waiting.frame_bytes + event.frame_bytes();
-        if waiting.events.len() >= MAX_EVENTS || (event.frame_bytes() > 0 && frame_bytes > MAX_FRAME_BYTES) {
+        if waiting.events.len() >= event.room() || (event.frame_bytes() > 0 && frame_bytes > MAX_FRAME_BYTES) {
             return false;
         }
         waiting.frame_bytes = frame_bytes;
@@ -217,6 +238,20 @@ mod tests {
         Event::Log { level: tracing::Level::INFO, target: "test", message: text.to_owned() }
     }
 
+    fn end() -> Event {
+        Event::Disconnected {
+            connection_id: String::new(),
+            user_id: "user-1".into(),
+            client_address: IpAddr::from([127, 0, 0, 1]),
+            user_agent: None,
+            connected_at: 0.0,
+            last_activity: 0.0,
+            code: 1000,
+            reason: String::new(),
+            ending: Ending::Disconnected,
+        }
+    }
+
     #[test]
     fn nothing_is_kept_while_nobody_listens() {
         let queue = EventQueue::new().unwrap();
@@ -259,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_refuses_and_counts() {
+    fn a_full_queue_refuses_and_counts_and_still_takes_ends() {
         let queue = EventQueue::new().unwrap();
         queue.listen();
         for _ in 0..MAX_EVENTS {
@@ -268,5 +303,9 @@ mod tests {
         assert!(!queue.offer(record("")));
         queue.tell(record(""));
         assert_eq!(queue.dropped(), 1);
+        for _ in 0..MAX_EVENTS {
+            assert!(queue.offer(end()));
+        }
+        assert!(!queue.offer(end()));
     }
 }

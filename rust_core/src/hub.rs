@@ -24,8 +24,8 @@ use crate::{
     session::ConnectionInfo,
 };
 
-/// How long a snapshot may take before the shard counts as stuck.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a shard may take to answer before it counts as stuck.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cheap, shared handle.
 #[derive(Debug, Clone)]
@@ -194,20 +194,32 @@ impl Hub {
         self.tell_connection(connection_id, |number| Command::ExtendSession(number, expires_at))
     }
 
+    /// Believes a client that everything up to `seq` has arrived, as far as it was sent; false where it is not open.
+    pub fn acknowledge(&self, connection_id: &str, seq: u64) -> Result<bool, Error> {
+        self.tell_connection(connection_id, |number| Command::Acknowledge(number, seq))
+    }
+
+    /// Lays down in the progress log what each session has sent since this was last asked. Blocks until each shard has
+    /// done so, 5 s at most; then [`Error::NoAnswer`], and a shard's records come when it gets to it.
+    pub fn lay_down_progress(&self) -> Result<(), Error> {
+        self.ask_shards(Command::Progress).map(|_| ())
+    }
+
     /// Every open connection. Blocks until each shard has answered, 5 s at most; then [`Error::NoAnswer`].
     pub fn connections(&self) -> Result<Vec<ConnectionInfo>, Error> {
+        Ok(self.ask_shards(Command::Snapshot)?.into_iter().flatten().collect())
+    }
+
+    /// Asks each shard, and waits for their answers.
+    fn ask_shards<T>(&self, question: impl Fn(mpsc::Sender<T>) -> Command) -> Result<Vec<T>, Error> {
         let (sender, answers) = mpsc::channel();
         for shard in &self.0.shards {
-            shard.tell(Command::Snapshot(sender.clone()))?;
+            shard.tell(question(sender.clone()))?;
         }
         drop(sender);
-        let deadline = Instant::now() + SNAPSHOT_TIMEOUT;
-        let mut connections = Vec::with_capacity(self.0.index.total());
-        for _ in &self.0.shards {
-            let left = deadline.saturating_duration_since(Instant::now());
-            connections.extend(answers.recv_timeout(left).map_err(|_| Error::NoAnswer)?);
-        }
-        Ok(connections)
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let wait = |_| answers.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        self.0.shards.iter().map(wait).collect::<Result<_, _>>().map_err(|_| Error::NoAnswer)
     }
 
     /// Connections that are open.

@@ -19,14 +19,16 @@
 //! - [`hub`]: the handle through which everything is published; it knows which shard owns a user;
 //! - [`shard`]: a thread that owns its users' sessions outright;
 //! - [`session`]: one connection's reader, limits, heartbeat and close; [`transport`]: the socket under tungstenite;
-//! - [`events`]: the bounded queue through which the embedding program is told;
+//! - [`events`]: the bounded queue through which the embedding program is told; [`progress`]: what it asks for, how far
+//!   each connection has come;
 //! - [`server`]: owns the threads: start, drain, stop.
 //!
 //! # The way of a frame
 //!
 //! `Hub::publish*` → the owning shard's command queue → send queues of the user's sessions → one `writev` per session.
 //! Nothing on that way takes a lock or copies the frame. The only locks of the crate guard the hub's small index
-//! (user → number of connections), the event queue and the admission counters; none is ever held while another is taken.
+//! (user → number of connections), the event queue, the progress log and the admission counters; none is ever held while
+//! another is taken.
 
 pub mod admission;
 mod app_socket;
@@ -49,6 +51,7 @@ mod listener;
 mod log;
 pub mod metrics;
 pub mod origin;
+pub mod progress;
 pub mod proxy;
 #[cfg(feature = "python")]
 mod python;

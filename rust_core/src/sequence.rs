@@ -41,6 +41,12 @@ pub struct Sequence<F> {
     last: Option<u64>,
     /// The newest version of the unread count that went out.
     rev: u64,
+    /// Everything behind this and up to `last` was delivered since [`Self::take_news`].
+    told: u64,
+    /// Everything up to here that was delivered is known to have arrived, or was never this session's to deliver.
+    arrived: u64,
+    /// Whether `arrived` has moved since [`Self::take_news`].
+    arrived_moved: bool,
     /// Present while an answer is awaited.
     waiting: Option<Box<Waiting<F>>>,
 }
@@ -56,13 +62,15 @@ impl<F> Sequence<F> {
     /// A session that must be answered before it is live; everything durable is parked until then.
     #[must_use]
     pub fn waiting(after: Option<u64>) -> Self {
-        Self { last: after, rev: 0, waiting: Some(Box::new(Waiting { parked: BTreeMap::new(), highest: 0 })) }
+        let waiting = Some(Box::new(Waiting { parked: BTreeMap::new(), highest: 0 }));
+        let position = after.unwrap_or(0);
+        Self { last: after, rev: 0, told: position, arrived: position, arrived_moved: false, waiting }
     }
 
     /// A session that takes up the sequence at whatever comes first: for a server without a database.
     #[must_use]
     pub fn live() -> Self {
-        Self { last: None, rev: 0, waiting: None }
+        Self { last: None, rev: 0, told: 0, arrived: 0, arrived_moved: false, waiting: None }
     }
 
     /// The last number delivered, or that the client said it had.
@@ -87,6 +95,7 @@ impl<F> Sequence<F> {
             return Verdict::Parked;
         }
         if self.last.is_none_or(|last| seq == last + 1) {
+            self.begin_at(seq.saturating_sub(1));
             self.last = Some(seq);
             self.rev = self.rev.max(rev);
             return Verdict::Deliver(frame);
@@ -127,9 +136,45 @@ impl<F> Sequence<F> {
     }
 
     /// The session starts anew behind `seq`, which may lie before what it took for its place: the client's position
-    /// was of another database, or too far back to be replayed.
+    /// was of another database, or too far back to be replayed. What [`Self::take_news`] did not tell yet is forgotten.
     pub fn restart(&mut self, seq: u64) {
+        // Where something before it is still without proof, its proof comes first, and then that of this place.
+        if self.arrived > seq || self.last.is_none_or(|last| self.arrived >= last) {
+            self.arrived = seq;
+        }
+        self.told = seq;
         self.last = Some(seq);
+    }
+
+    /// What happened since this was last asked, or `None`: first and last number that were delivered (where nothing
+    /// was, the first lies behind the last), and the number up to which all that was delivered has arrived.
+    pub fn take_news(&mut self) -> Option<((u64, u64), u64)> {
+        let range = (self.told + 1, self.last.unwrap_or(0));
+        let moved = std::mem::take(&mut self.arrived_moved);
+        self.told = self.told.max(range.1);
+        (moved || range.0 <= range.1).then_some((range, self.arrived))
+    }
+
+    /// The last number delivered, where it is not known to have arrived.
+    #[must_use]
+    pub fn unproven(&self) -> Option<u64> {
+        self.last.filter(|last| *last > self.arrived)
+    }
+
+    /// Everything up to `seq` has arrived; nothing beyond what was delivered can have.
+    pub fn prove(&mut self, seq: u64) {
+        let seq = seq.min(self.last.unwrap_or(0));
+        if seq > self.arrived {
+            self.arrived = seq;
+            self.arrived_moved = true;
+        }
+    }
+
+    /// Takes note of the place where a session begins that had none: nothing up to there is its to deliver.
+    fn begin_at(&mut self, position: u64) {
+        if self.last.is_none() {
+            (self.told, self.arrived, self.last) = (position, position, Some(position));
+        }
     }
 
     /// Works in an answer: `frames` in order of their numbers, final through `through`; the database's head was `head`.
@@ -150,12 +195,14 @@ impl<F> Sequence<F> {
             if self.last.is_some_and(|last| seq <= last) {
                 continue;
             }
+            self.begin_at(seq.saturating_sub(1));
             if !send(frame) {
                 self.waiting = Some(waiting);
                 return Next::AskWhenDrained;
             }
             self.last = Some(seq);
         }
+        self.begin_at(through);
         let last = self.last.map_or(through, |last| last.max(through));
         self.last = Some(last);
         if last < head {
@@ -198,120 +245,4 @@ impl<F> Waiting<F> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn next_is_delivered_once() {
-        let mut sequence = Sequence::live();
-        assert_eq!(sequence.offer(5, 1, 'a'), Verdict::Deliver('a'));
-        assert_eq!(sequence.offer(5, 1, 'a'), Verdict::Duplicate);
-        assert_eq!(sequence.offer(6, 2, 'b'), Verdict::Deliver('b'));
-    }
-
-    #[test]
-    fn a_gap_is_asked_for_once_and_a_deleted_number_is_skipped() {
-        let mut sequence = Sequence::live();
-        sequence.offer(1, 1, 1);
-        assert_eq!(sequence.offer(4, 4, 4), Verdict::Gap);
-        assert_eq!(sequence.offer(5, 5, 5), Verdict::Parked);
-        let mut sent = Vec::new();
-        let next = sequence.answer([(2, 2)], 4, 4, 4, |frame| {
-            sent.push(frame);
-            true
-        });
-        assert_eq!((next, sent), (Next::Live, vec![2, 5]));
-        assert_eq!(sequence.last(), Some(5));
-    }
-
-    #[test]
-    fn an_older_unread_count_is_held_back() {
-        let mut sequence = Sequence::<()>::live();
-        assert!(sequence.admits_rev(3));
-        assert!(sequence.admits_rev(3));
-        assert!(!sequence.admits_rev(2));
-        assert_eq!(sequence.rev(), 3);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_asked_for_again() {
-        let mut sequence = Sequence::waiting(Some(0));
-        let mut room = 1;
-        let next = sequence.answer([(1, 1), (2, 2)], 2, 2, 2, |_| {
-            room -= 1;
-            room >= 0
-        });
-        assert_eq!((next, sequence.last()), (Next::AskWhenDrained, Some(1)));
-    }
-
-    /// What happens to a session: frames as a lossy, repeating bus brings them, and answers from a true database.
-    #[derive(Debug, Clone)]
-    enum Step {
-        Commit,
-        Delete(u64),
-        Bus(u64),
-        Answer { page: usize, room: usize },
-        Compare,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            4 => Just(Step::Commit),
-            1 => (1_u64..60).prop_map(Step::Delete),
-            6 => (0_u64..6).prop_map(Step::Bus),
-            3 => (1_usize..20, 0_usize..20).prop_map(|(page, room)| Step::Answer { page, room }),
-            1 => Just(Step::Compare),
-        ];
-        prop::collection::vec(step, 0..300)
-    }
-
-    proptest! {
-        /// Whatever the bus loses or repeats, the client sees rising numbers, and at the end all that still exist.
-        #[test]
-        fn every_client_ends_complete(steps in steps(), start in prop::option::of(Just(0_u64))) {
-            let mut sequence = Sequence::waiting(start);
-            let (mut head, mut deleted, mut seen) = (0_u64, std::collections::BTreeSet::new(), Vec::new());
-            let mut first = None;
-            let answer = |sequence: &mut Sequence<u64>, head: u64, deleted: &std::collections::BTreeSet<u64>, page: usize, room: usize, seen: &mut Vec<u64>, first: &mut Option<u64>| {
-                let after = sequence.last().unwrap_or(head);
-                first.get_or_insert(after);
-                let through = head.min(after + page as u64);
-                let rows: Vec<_> = (after + 1..=through).filter(|seq| !deleted.contains(seq)).map(|seq| (seq, seq)).collect();
-                let mut room = room;
-                sequence.answer(rows, through, head, head, |seq| {
-                    if room == 0 { return false }
-                    room -= 1;
-                    seen.push(seq);
-                    true
-                })
-            };
-            for step in steps {
-                match step {
-                    Step::Commit => head += 1,
-                    Step::Delete(seq) if seq <= head => { deleted.insert(seq); }
-                    Step::Bus(back) if head > back => {
-                        let seq = head - back;
-                        if let Verdict::Deliver(seq) = sequence.offer(seq, seq, seq) { seen.push(seq) }
-                    }
-                    Step::Answer { page, room } if sequence.is_waiting() => {
-                        answer(&mut sequence, head, &deleted, page, room, &mut seen, &mut first);
-                    }
-                    Step::Compare => { sequence.announce(head); }
-                    _ => {}
-                }
-            }
-            sequence.announce(head);
-            for _ in 0..400 {
-                if !sequence.is_waiting() { break }
-                answer(&mut sequence, head, &deleted, 50, 50, &mut seen, &mut first);
-            }
-            prop_assert!(!sequence.is_waiting());
-            prop_assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", seen);
-            let start = first.unwrap_or(0);
-            let missed: Vec<_> = (start + 1..=head).filter(|seq| !seen.contains(seq) && !deleted.contains(seq)).collect();
-            prop_assert!(missed.is_empty(), "missed {:?} of {}", missed, head);
-        }
-    }
-}
+mod tests;

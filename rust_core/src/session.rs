@@ -33,6 +33,7 @@ use crate::{
     hub::connection_id,
     index::{Index, Membership},
     metrics::Counters,
+    progress::Progress,
     rate_limit::RateLimit,
     sequence::Sequence,
     token::{Identity, Role},
@@ -211,6 +212,18 @@ impl Session {
         }
     }
 
+    /// What was queued to it, and what has arrived, since this was last asked; `None` where nothing happened.
+    pub(crate) fn take_progress(&self) -> Option<Progress> {
+        let (range, delivered) = self.sequence.borrow_mut().take_news()?;
+        let (connection_id, user_id) = (self.connection_id(), Arc::clone(&self.user_id));
+        Some(Progress { connection_id, user_id, range, delivered })
+    }
+
+    /// Everything up to `seq` has arrived, as the client says; beyond what was sent it is not believed.
+    pub(crate) fn acknowledge(&self, seq: u64) {
+        self.sequence.borrow_mut().prove(seq);
+    }
+
     pub(crate) fn connected_event(&self) -> Event {
         Event::Connected {
             connection_id: self.connection_id(),
@@ -219,6 +232,7 @@ impl Session {
             name: Arc::clone(&self.name),
             client_address: self.client_address,
             user_agent: self.user_agent.clone(),
+            connected_at: self.context.clock.unix_seconds(self.connected_ms),
         }
     }
 }

@@ -215,6 +215,16 @@ impl Shard {
                     // Who asked may have given up waiting.
                     let _ = answer.send(self.all.iter().map(|session| session.info()).collect());
                 }
+                Command::Acknowledge(number, seq) => self.with(number, |session| {
+                    session.acknowledge(seq);
+                    Enqueued::Settled
+                }),
+                Command::Progress(done) => {
+                    let records = self.all.iter().filter_map(|session| session.take_progress()).collect();
+                    self.context.events.progress.answer(records);
+                    // Who asked may have given up waiting; it finds the records when it asks again.
+                    let _ = done.send(());
+                }
                 Command::Drain { spread, deadline } => {
                     self.draining = Some((spread, deadline));
                     for session in &self.all {
@@ -316,10 +326,12 @@ impl Shard {
         }
     }
 
-    fn sweep(&self) {
+    fn sweep(&mut self) {
         let (now, unix_now) = (self.context.clock.now_ms(), clock::unix_now().as_secs());
         for session in &self.all {
-            session.beat(now, unix_now);
+            if session.beat(now, unix_now) == Enqueued::FlushDue {
+                self.due.push(Rc::clone(session));
+            }
         }
     }
 

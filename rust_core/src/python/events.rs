@@ -6,6 +6,7 @@ use crate::events::Event;
 
 /// A connection was opened and registered.
 #[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+#[expect(clippy::struct_field_names, reason = "the names that Python sees, the same in every class")]
 pub(super) struct Connected {
     connection_id: String,
     user_id: String,
@@ -13,6 +14,7 @@ pub(super) struct Connected {
     name: String,
     client_address: String,
     user_agent: Option<String>,
+    connected_at: f64,
 }
 
 /// A connection has ended.
@@ -20,6 +22,10 @@ pub(super) struct Connected {
 pub(super) struct Disconnected {
     connection_id: String,
     user_id: String,
+    client_address: String,
+    user_agent: Option<String>,
+    connected_at: f64,
+    last_activity: f64,
     code: u16,
     reason: String,
     status: &'static str,
@@ -55,16 +61,38 @@ pub(super) struct LogRecord {
 /// The Python object of an event.
 pub(super) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
     Ok(match event {
-        Event::Connected { connection_id, user_id, role, name, client_address, user_agent } => {
+        Event::Connected { connection_id, user_id, role, name, client_address, user_agent, connected_at } => {
             let (user_id, name) = (user_id.to_string(), name.to_string());
             let (client_address, user_agent) = (client_address.to_string(), user_agent.map(String::from));
             let role = role.as_str();
-            Py::new(py, Connected { connection_id, user_id, role, name, client_address, user_agent })?.into_any()
+            Py::new(py, Connected { connection_id, user_id, role, name, client_address, user_agent, connected_at })?
+                .into_any()
         }
-        Event::Disconnected { connection_id, user_id, code, reason, ending } => {
-            let (user_id, status) = (user_id.to_string(), ending.as_str());
-            Py::new(py, Disconnected { connection_id, user_id, code, reason, status })?.into_any()
-        }
+        Event::Disconnected {
+            connection_id,
+            user_id,
+            client_address,
+            user_agent,
+            connected_at,
+            last_activity,
+            code,
+            reason,
+            ending,
+        } => Py::new(
+            py,
+            Disconnected {
+                connection_id,
+                user_id: user_id.to_string(),
+                client_address: client_address.to_string(),
+                user_agent: user_agent.map(String::from),
+                connected_at,
+                last_activity,
+                code,
+                reason,
+                status: ending.as_str(),
+            },
+        )?
+        .into_any(),
         Event::ClientFrame { connection_id, user_id, role, frame } => {
             let frame = PyBytes::new(py, &frame).unbind();
             let (user_id, role) = (user_id.to_string(), role.as_str());

@@ -10,6 +10,7 @@ mod errors;
 mod events;
 mod frames;
 mod load_client;
+mod records;
 mod server;
 
 use pyo3::prelude::*;
@@ -24,6 +25,7 @@ mod core_module {
         errors::{OverloadedError, RealtimeError, ServerStoppedError},
         events::{ClientFrame, Connected, Disconnected, LogRecord, SyncRequest},
         load_client::{LoadClient, LoadReport},
-        server::{ConnectionInfo, FanoutServer, Stats},
+        records::{ConnectionInfo, Progress, Stats},
+        server::FanoutServer,
     };
 }

@@ -17,7 +17,12 @@ use pyo3::{
     types::PyBytes,
 };
 
-use super::{config, events::to_python, frames};
+use super::{
+    config,
+    events::to_python,
+    frames,
+    records::{ConnectionInfo, Progress, Stats},
+};
 use crate::{
     close::CloseReason,
     command::{Audience, DurableFrame, ReadFrame, SyncAnswer},
@@ -27,7 +32,6 @@ use crate::{
     frame::Frame,
     hub::Hub,
     server::{Server, new_node_id},
-    session,
     token::Role,
 };
 
@@ -257,6 +261,19 @@ impl FanoutServer {
         Ok(py.detach(|| hub.connections())?.into_iter().map(ConnectionInfo::from).collect())
     }
 
+    fn take_progress(&self, py: Python<'_>) -> Vec<Progress> {
+        self.events.progress.keep();
+        if let Ok(hub) = self.hub() {
+            // A shard that is late or gone has lost nothing: its records come when this is called again.
+            let _ = py.detach(|| hub.lay_down_progress());
+        }
+        self.events.progress.take().into_iter().map(Progress::from).collect()
+    }
+
+    fn acknowledge(&self, connection_id: &str, seq: u64) -> PyResult<bool> {
+        Ok(self.hub()?.acknowledge(connection_id, seq)?)
+    }
+
     fn on_message(&self, callback: Py<PyAny>) -> PyResult<()> {
         let mut messages = self.messages.lock();
         if messages.is_some() {
@@ -381,58 +398,5 @@ fn call_back(py: Python<'_>, batch: Vec<Event>, callback: &Py<PyAny>) {
     {
         // As `threading` does it: the program sees the traceback, the next batch still comes.
         error.write_unraisable(py, Some(callback.bind(py)));
-    }
-}
-
-/// Counters since `start`; `connections`, `users` and `backlog_bytes` are as of now.
-#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
-pub(super) struct Stats {
-    connections: usize,
-    users: usize,
-    connections_opened: u64,
-    connections_closed: u64,
-    handshakes_refused: u64,
-    frames_published: u64,
-    deliveries: u64,
-    writes: u64,
-    bytes_written: u64,
-    frames_received: u64,
-    slow_consumers: u64,
-    events_dropped: u64,
-    backlog_bytes: usize,
-    panics: u64,
-}
-
-/// One open connection, as of now.
-#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
-pub(super) struct ConnectionInfo {
-    connection_id: String,
-    user_id: String,
-    role: &'static str,
-    name: String,
-    client_address: String,
-    user_agent: Option<String>,
-    connected_at: f64,
-    last_activity: f64,
-    last_seq: u64,
-    last_rev: u64,
-    queued_bytes: usize,
-}
-
-impl From<session::ConnectionInfo> for ConnectionInfo {
-    fn from(info: session::ConnectionInfo) -> Self {
-        Self {
-            connection_id: info.connection_id,
-            user_id: info.user_id.to_string(),
-            role: info.role.as_str(),
-            name: info.name.to_string(),
-            client_address: info.client_address.to_string(),
-            user_agent: info.user_agent.map(String::from),
-            connected_at: info.connected_at,
-            last_activity: info.last_activity,
-            last_seq: info.last_seq,
-            last_rev: info.last_rev,
-            queued_bytes: info.queued_bytes,
-        }
     }
 }

@@ -37,6 +37,7 @@ impl Session {
             }
         }
         if answer.restart {
+            self.context.events.progress.note(self.take_progress());
             self.sequence.borrow_mut().restart(answer.through);
         }
         let next = self.sequence.borrow_mut().answer(answer.frames, answer.through, answer.head, answer.rev, |frame| {

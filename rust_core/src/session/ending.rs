@@ -85,6 +85,7 @@ impl Session {
     /// Counts and tells that it has ended, once its task has.
     pub(crate) fn take_leave(&self) {
         self.context.counters.connections_closed.add(1);
+        self.context.events.progress.note(self.take_progress());
         self.context.events.tell(self.disconnected_event());
     }
 
@@ -93,9 +94,14 @@ impl Session {
             Some(closing) => (closing.reason.code(), closing.reason.text().into_owned(), ending_of(&closing.reason)),
             None => (1006, String::new(), Ending::Disconnected),
         });
+        let clock = &self.context.clock;
         Event::Disconnected {
             connection_id: self.connection_id(),
             user_id: Arc::clone(&self.user_id),
+            client_address: self.client_address,
+            user_agent: self.user_agent.clone(),
+            connected_at: clock.unix_seconds(self.connected_ms),
+            last_activity: clock.unix_seconds(self.heard_ms.get()),
             code,
             reason,
             ending,

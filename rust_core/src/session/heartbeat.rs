@@ -1,17 +1,26 @@
 //! What the shard's sweep does to a session: deadlines, pings and the wait for their pongs, requests sent again.
+//!
+//! A ping is also a barrier: the peer answers it with its payload (RFC 6455 section 5.5.3), and the stream is ordered, so
+//! its pong proves that the peer's WebSocket stack has all that was queued before it. No client has to know of this.
 
 use uuid::Uuid;
 
-use super::Session;
+use super::{Enqueued, Session};
 use crate::{close::CloseReason, frame::Frame};
 
 /// An answer to a [`crate::events::Event::SyncRequest`] that is this late is asked for again.
 const SYNC_PATIENCE_MS: u64 = 5_000;
 
+/// The least time between two pings that are sent to learn what has arrived.
+const PROOF_INTERVAL_MS: u64 = 1_000;
+
 /// The one ping that awaits its pong.
 #[derive(Debug)]
 pub(super) struct Ping {
+    /// Known to nobody else, so that no peer can claim what it has not read.
     pub(super) nonce: u64,
+    /// The last durable frame that was queued before it.
+    pub(super) proves: Option<u64>,
     /// Position in the stream behind its last byte.
     pub(super) end: u64,
     /// Bytes written when it was last looked at, and when they last grew.
@@ -19,17 +28,18 @@ pub(super) struct Ping {
 }
 
 impl Session {
-    /// Called now and then: deadlines, the heartbeat, requests that were not answered.
-    pub(crate) fn beat(&self, now: u64, unix_now: u64) {
+    /// Called now and then: deadlines, the heartbeat, requests that were not answered. Returns whether the session has to
+    /// be flushed.
+    pub(crate) fn beat(&self, now: u64, unix_now: u64) -> Enqueued {
         if let Some(deadline_ms) = self.closing.borrow().as_ref().map(|closing| closing.deadline_ms) {
             if now >= deadline_ms {
                 self.abort();
             }
-            return;
+            return Enqueued::Settled;
         }
         if self.expires_at.get().is_some_and(|end| unix_now >= end) {
             self.begin_close(CloseReason::SessionExpired, now);
-            return;
+            return Enqueued::Settled;
         }
         if self.sequence.borrow().is_waiting()
             && !self.page_wanted.get()
@@ -39,14 +49,18 @@ impl Session {
         }
         if self.is_overdue(now) {
             self.begin_close(CloseReason::NoPong, now);
-        } else {
-            self.ping_when_due(now);
+            return Enqueued::Settled;
         }
+        self.ping_when_due(now)
     }
 
     /// Takes note of a pong; says whether it answers the ping that is out, by its payload.
     pub(crate) fn pong(&self, payload: &[u8]) -> bool {
-        self.outbound.borrow_mut().ping.take_if(|ping| ping.nonce.to_be_bytes() == *payload).is_some()
+        let answered = self.outbound.borrow_mut().ping.take_if(|ping| ping.nonce.to_be_bytes() == *payload);
+        if let Some(seq) = answered.as_ref().and_then(|ping| ping.proves) {
+            self.sequence.borrow_mut().prove(seq);
+        }
+        answered.is_some()
     }
 
     /// Whether the ping that is out has gone unanswered for too long. Its clock starts when it was written, and a
@@ -63,23 +77,27 @@ impl Session {
         now.saturating_sub(since) >= self.context.config.pong_timeout.as_millis() as u64
     }
 
-    fn ping_when_due(&self, now: u64) {
+    fn ping_when_due(&self, now: u64) -> Enqueued {
         let interval = self.context.config.ping_interval.as_millis() as u64;
-        {
-            let mut outbound = self.outbound.borrow_mut();
-            if interval == 0 || outbound.ping.is_some() || now < outbound.next_ping_ms {
-                return;
-            }
-            outbound.next_ping_ms = now + interval;
-            let nonce = Uuid::now_v7().as_u64_pair().1;
-            let progress = (outbound.queue.written(), now);
-            outbound.queue.push_control(Frame::ping(nonce).wire().clone());
-            let end = outbound.queue.end();
-            outbound.ping = Some(Ping { nonce, end, progress });
-            if outbound.blocked || outbound.listed {
-                return;
-            }
+        let mut outbound = self.outbound.borrow_mut();
+        if interval == 0 || outbound.ping.is_some() {
+            return Enqueued::Settled;
         }
-        self.flush(now);
+        let unproven = self.sequence.borrow().unproven().filter(|_| self.context.events.progress.is_kept());
+        let wait_for_proof = if unproven.is_some() { interval.saturating_sub(PROOF_INTERVAL_MS) } else { 0 };
+        if now + wait_for_proof < outbound.next_ping_ms {
+            return Enqueued::Settled;
+        }
+        outbound.next_ping_ms = now + interval;
+        let nonce = Uuid::now_v7().as_u64_pair().1;
+        let progress = (outbound.queue.written(), now);
+        outbound.queue.push_control(Frame::ping(nonce).wire().clone());
+        let end = outbound.queue.end();
+        outbound.ping = Some(Ping { nonce, proves: unproven, end, progress });
+        if outbound.blocked || outbound.listed {
+            return Enqueued::Settled;
+        }
+        outbound.listed = true;
+        Enqueued::FlushDue
     }
 }

@@ -42,6 +42,13 @@ fn answer(through: u64, head: u64, frames: Vec<(u64, Frame)>) -> SyncAnswer {
     SyncAnswer { role: Role::Client, head, through, rev: head, preface: None, restart: false, frames }
 }
 
+/// What the shard's sweep does to the session, and the pass after it.
+fn beat(session: &Session, now: u64, unix_now: u64) {
+    if session.beat(now, unix_now) == Enqueued::FlushDue {
+        session.flush(now);
+    }
+}
+
 /// Reads until the session's end of the connection is closed.
 fn read_on(mut peer: Peer) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
@@ -62,30 +69,30 @@ fn fill(session: &Session) {
 #[tokio::test]
 async fn a_peer_that_does_not_answer_a_ping_is_closed() {
     let (session, mut peer) = session(config()).await;
-    session.beat(LATER, 0);
+    beat(&session, LATER, 0);
     assert_eq!(received(&mut peer, 10)[..2], [0x89, 8]);
     // The next beat sees that the ping was written.
-    session.beat(LATER + 1, 0);
-    session.beat(LATER + 10_000, 0);
+    beat(&session, LATER + 1, 0);
+    beat(&session, LATER + 10_000, 0);
     assert_eq!(close_code(&session), None);
-    session.beat(LATER + 10_001, 0);
+    beat(&session, LATER + 10_001, 0);
     assert_eq!(close_code(&session), Some(4003));
     assert_eq!(received(&mut peer, 4)[2..], 4003_u16.to_be_bytes());
-    session.beat(LATER + 11_001, 0);
+    beat(&session, LATER + 11_001, 0);
     assert!(session.is_aborted());
 }
 
 #[tokio::test]
 async fn only_the_nonce_that_is_out_answers_a_ping() {
     let (session, mut peer) = session(config()).await;
-    session.beat(LATER, 0);
+    beat(&session, LATER, 0);
     let nonce = received(&mut peer, 10).split_off(2);
     assert!(!session.pong(b"") && !session.pong(b"another!"));
     assert!(session.pong(&nonce));
     assert!(!session.pong(&nonce), "once");
-    session.beat(LATER + 20_000, 0);
+    beat(&session, LATER + 20_000, 0);
     assert_eq!(close_code(&session), None);
-    session.beat(LATER + 25_000, 0);
+    beat(&session, LATER + 25_000, 0);
     assert_eq!(received(&mut peer, 10)[..2], [0x89, 8]);
 }
 
@@ -93,17 +100,17 @@ async fn only_the_nonce_that_is_out_answers_a_ping() {
 async fn a_peer_that_still_takes_bytes_is_not_overdue() {
     let (session, peer) = session(config()).await;
     fill(&session);
-    session.beat(LATER, 0);
+    beat(&session, LATER, 0);
     let reading = read_on(peer);
     let mut now = LATER;
     while session.has_unwritten() {
         session.socket.writable().await.unwrap();
         session.flush(now);
         now += 9_000;
-        session.beat(now, 0);
+        beat(&session, now, 0);
         assert_eq!(close_code(&session), None);
     }
-    session.beat(now + 10_000, 0);
+    beat(&session, now + 10_000, 0);
     assert_eq!(close_code(&session), Some(4003));
     drop(session);
     reading.join().unwrap();
@@ -131,11 +138,11 @@ async fn a_frame_that_was_begun_is_finished_before_the_close() {
 async fn a_session_ends_at_its_time_unless_it_was_moved() {
     let (session, _peer) = session(config()).await;
     session.extend_session(Some(100));
-    session.beat(1, 99);
+    beat(&session, 1, 99);
     session.extend_session(Some(200));
-    session.beat(2, 199);
+    beat(&session, 2, 199);
     assert_eq!(close_code(&session), None);
-    session.beat(3, 200);
+    beat(&session, 3, 200);
     assert_eq!(close_code(&session), Some(4001));
 }
 
@@ -157,10 +164,10 @@ async fn twenty_refusals_count_within_a_minute_only() {
 async fn what_is_not_answered_is_asked_for_again() {
     let (session, _peer) = session(Config { sync: true, ping_interval: std::time::Duration::ZERO, ..config() }).await;
     session.ask(LATER);
-    session.beat(LATER + 4_999, 0);
+    beat(&session, LATER + 4_999, 0);
     assert_eq!(requests(&session), 1);
-    session.beat(LATER + 5_000, 0);
-    session.beat(LATER + 5_001, 0);
+    beat(&session, LATER + 5_000, 0);
+    beat(&session, LATER + 5_001, 0);
     assert_eq!(requests(&session), 1);
 }
 
@@ -169,7 +176,7 @@ async fn the_next_page_is_asked_for_when_the_last_one_is_out() {
     let (session, peer) = session(Config { sync: true, ..config() }).await;
     fill(&session);
     assert_eq!(session.answer(answer(1, 2, vec![(1, text(1))]), LATER), Enqueued::Settled);
-    session.beat(LATER + 10_000, 0);
+    beat(&session, LATER + 10_000, 0);
     assert_eq!(requests(&session), 0, "asked before there was room");
     let reading = read_on(peer);
     while session.has_unwritten() {
@@ -190,4 +197,92 @@ async fn reads_that_wait_for_the_first_answer_are_few_and_the_newest() {
     assert_eq!(session.answer(answer(0, 0, Vec::new()), LATER), Enqueued::FlushDue);
     assert_eq!(session.info().last_rev, 100);
     assert_eq!(session.info().queued_bytes, 16 * text(1).wire_len());
+}
+
+/// The nonce of the next ping that the peer is sent.
+fn nonce(peer: &mut Peer) -> Vec<u8> {
+    let mut ping = received(peer, 10);
+    assert_eq!(ping[..2], [0x89, 8]);
+    ping.split_off(2)
+}
+
+#[tokio::test]
+async fn a_pong_proves_what_was_queued_before_its_ping() {
+    let (session, mut peer) = session(config()).await;
+    session.context.events.progress.keep();
+    let send = |seq| session.enqueue_durable(seq, seq, text(1), true, LATER);
+    assert_eq!((send(1), send(2)), (Enqueued::Settled, Enqueued::FlushDue));
+    session.flush(LATER);
+    received(&mut peer, 2 * text(1).wire_len());
+    beat(&session, LATER, 0);
+    let first = nonce(&mut peer);
+    send(3);
+    session.flush(LATER + 1);
+    received(&mut peer, text(1).wire_len());
+    beat(&session, LATER + 5_000, 0);
+    assert_eq!(session.take_progress().unwrap().delivered, 0, "one ping at a time, and no claim before its pong");
+    assert!(session.pong(&first));
+    let progress = session.take_progress().unwrap();
+    assert_eq!((progress.range, progress.delivered), ((4, 3), 2));
+    beat(&session, LATER + 5_000, 0);
+    let second = nonce(&mut peer);
+    assert!(session.pong(&second));
+    assert_eq!(session.take_progress().unwrap().delivered, 3);
+    assert_eq!(session.take_progress(), None);
+}
+
+#[tokio::test]
+async fn proofs_are_asked_for_once_a_second_and_only_for_what_is_durable() {
+    let (session, mut peer) = session(config()).await;
+    session.context.events.progress.keep();
+    let quiet = LATER + 2_000;
+    beat(&session, LATER, 0);
+    let first = nonce(&mut peer);
+    session.pong(&first);
+    session.enqueue(&text(1), true, quiet);
+    beat(&session, quiet, 0);
+    assert!(session.outbound.borrow().ping.is_none(), "a direct send needs no proof");
+    session.enqueue_durable(1, 1, text(1), false, quiet);
+    beat(&session, LATER + 999, 0);
+    assert!(session.outbound.borrow().ping.is_none(), "a second has not passed");
+    beat(&session, quiet, 0);
+    assert!(session.outbound.borrow().ping.is_some());
+}
+
+#[tokio::test]
+async fn nobody_who_takes_the_progress_no_ping_but_the_heartbeat() {
+    let (session, _peer) = session(config()).await;
+    beat(&session, LATER, 0);
+    session.outbound.borrow_mut().ping = None;
+    session.enqueue_durable(1, 1, text(1), false, LATER);
+    beat(&session, LATER + 24_999, 0);
+    assert!(session.outbound.borrow().ping.is_none());
+    beat(&session, LATER + 25_000, 0);
+    assert!(session.outbound.borrow().ping.is_some());
+}
+
+#[tokio::test]
+async fn a_client_is_believed_as_far_as_it_was_sent() {
+    let (session, _peer) = session(config()).await;
+    session.acknowledge(7);
+    assert_eq!(session.take_progress(), None);
+    session.enqueue_durable(1, 1, text(1), false, LATER);
+    session.acknowledge(u64::MAX);
+    session.acknowledge(0);
+    let progress = session.take_progress().unwrap();
+    assert_eq!((progress.range, progress.delivered), ((1, 1), 1));
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_fresh_start_and_before_the_end_is_laid_down() {
+    let (session, _peer) = session(Config { sync: true, ..config() }).await;
+    let log = &session.context.events.progress;
+    log.keep();
+    session.answer(answer(2, 2, vec![(2, text(1))]), LATER);
+    session.enqueue_durable(9, 9, text(1), false, LATER);
+    session.answer(SyncAnswer { restart: true, ..answer(9, 9, Vec::new()) }, LATER);
+    session.enqueue_durable(10, 10, text(1), false, LATER);
+    session.take_leave();
+    let ranges: Vec<_> = log.take().into_iter().map(|progress| progress.range).collect();
+    assert_eq!(ranges, [(2, 2), (10, 10)]);
 }
