@@ -6,7 +6,7 @@ NPM := tests/browser/npm
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install bench test test-rust test-python lint format lock clean
+.PHONY: help run install bench test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,19 @@ lock: $(VENV)/.dev ## writes requirements/*.txt anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group test $(LOCK_OPTIONS) -o requirements/dev.txt
 
 LOCK_OPTIONS := --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
+
+# The viewer of the OpenAPI schema: for another version, change both lines and run `make vendor`.
+SWAGGER_UI_VERSION := 5.35.0
+SWAGGER_UI_SHA512 := 534eaba4cb56f55dd73c638179a993512af4674f63317e0826e00da44fc465b021c341bc0a0c2bcd4e18997927fe1d3008336c5dd19aad334d1c2dec53cc9551
+SWAGGER_UI := python/jasaweb_rt/web/static/vendor/swagger-ui
+SWAGGER_UI_FILES := LICENSE NOTICE swagger-ui.css swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt
+
+vendor: ## fetches the files of other projects that the wheel carries (needs npm)
+	rm -rf build/vendor && mkdir -p build/vendor
+	npm pack --silent --pack-destination build/vendor swagger-ui-dist@$(SWAGGER_UI_VERSION)
+	echo "$(SWAGGER_UI_SHA512)  build/vendor/swagger-ui-dist-$(SWAGGER_UI_VERSION).tgz" | sha512sum --check --quiet
+	tar -xzf build/vendor/swagger-ui-dist-$(SWAGGER_UI_VERSION).tgz -C $(SWAGGER_UI) --strip-components=1 $(SWAGGER_UI_FILES:%=package/%)
+	sed -i 's/^Version: .*/Version: $(SWAGGER_UI_VERSION)/' $(SWAGGER_UI)/README.md
 
 clean: ## removes what was built; data under .jasaweb stays
 	rm -rf $(VENV) $(NPM)/node_modules target build python/jasaweb_rt/*.so

@@ -225,8 +225,11 @@ class FanoutServer:
         sent is kept, for 262,144 of them. Call it before `start` to miss none, and then every few seconds.
         """
 
-    def acknowledge(self, connection_id: str, seq: int) -> bool:
-        """Believes a client that everything up to `seq` has arrived, as far as it was sent; false where it is gone."""
+    def acknowledge(self, connection_id: str, seq: int, refusal: _Frame) -> bool:
+        """Believes a client that everything up to `seq` has arrived; false where it is gone.
+
+        Where that is beyond what was sent to it, nothing is believed, and it gets `refusal` as by `refuse`.
+        """
 
     def on_message(self, callback: Callable[[list[tuple[str, str, str, bytes]]], object]) -> None:
         """Calls `callback` with batches of `(connection_id, user_id, role, frame)`, on its own thread, until `stop`."""

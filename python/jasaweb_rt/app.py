@@ -20,16 +20,19 @@ from jasaweb_rt.api.errors import exception_handlers
 from jasaweb_rt.api.health import HealthController
 from jasaweb_rt.api.invoices import InvoicesController
 from jasaweb_rt.api.notifications import NotificationsController
-from jasaweb_rt.api.pages import PagesController, StaticController, WebFiles
+from jasaweb_rt.api.pages import PagesController, StaticController
 from jasaweb_rt.api.payments import PaymentsController
 from jasaweb_rt.api.projects import ProjectsController
+from jasaweb_rt.api.schema import viewer
 from jasaweb_rt.api.user_messages import UserMessagesController
+from jasaweb_rt.api.web_files import WebFiles
 from jasaweb_rt.api.websocket import WebSocketController
 from jasaweb_rt.auth.authentication import SessionAuthentication
 from jasaweb_rt.auth.csrf import CookieCSRF
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import users
 from jasaweb_rt.database.users import User
+from jasaweb_rt.hooks import Hooks
 from jasaweb_rt.services import Services, open_services
 
 __all__ = ["create_app"]
@@ -37,14 +40,21 @@ __all__ = ["create_app"]
 _MAX_BODY_BYTES = 1_000_000
 
 
-def create_app(settings: Settings, *, services: Services | None = None) -> Litestar:
+def create_app(settings: Settings, *, services: Services | None = None, hooks: Hooks | None = None) -> Litestar:
     """Builds the application.
 
     Args:
         settings: what it is configured by; every key and limit is taken from here.
         services: what was started already and is stopped by the caller; without it the application opens its own at
             startup, against `settings.database_url`, and stops it at shutdown.
+        hooks: who is told of what happens, on the application's event loop; not together with `services`, whose
+            gateway has its own.
+
+    Raises:
+        ValueError: both `services` and `hooks` are given.
     """
+    if services is not None and hooks is not None:
+        raise ValueError("give the hooks to the gateway of the services, or let the application open its own")
     web_files = WebFiles()
     return Litestar(
         route_handlers=[
@@ -66,9 +76,9 @@ def create_app(settings: Settings, *, services: Services | None = None) -> Lites
             "web_files": Provide(lambda: web_files, sync_to_thread=False),
         },
         exception_handlers=exception_handlers,
-        lifespan=[] if services else [_own_services(settings)],
+        lifespan=[] if services else [_own_services(settings, hooks)],
         state=State({"services": services}),
-        openapi_config=_openapi(settings),
+        openapi_config=_openapi(settings, web_files),
         request_max_body_size=_MAX_BODY_BYTES,
         logging_config=None,
         debug=False,
@@ -76,10 +86,10 @@ def create_app(settings: Settings, *, services: Services | None = None) -> Lites
     )
 
 
-def _own_services(settings: Settings) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+def _own_services(settings: Settings, hooks: Hooks | None) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
+        async with open_services(settings, hooks) as services:
             app.state.services = services
             yield
 
@@ -97,17 +107,19 @@ async def _find_user(connection: ASGIConnection[Any, Any, Any, Any], user_id: st
         return await users.find_by_id(database, user_id)
 
 
-def _openapi(settings: Settings) -> OpenAPIConfig:
+def _openapi(settings: Settings, web_files: WebFiles) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="JasaWeb real-time notifications",
         version=version("jasaweb-rt"),
         render_plugins=[JsonRenderPlugin()],
-        # No viewer: those that Litestar brings load scripts from a foreign host.
+        use_handler_docstrings=True,
+        # The viewer is ours: those that Litestar brings have inline scripts, and load others from a foreign host.
         openapi_router=Router(
             "/schema",
             route_handlers=[],
             include_in_schema=False,
             opt={"exclude_from_auth": True, "exclude_from_csrf": True},
+            before_request=viewer(web_files),
             after_request=_not_found_in_our_shape,
         ),
         components=Components(
@@ -123,4 +135,5 @@ async def _not_found_in_our_shape(response: Response[Any]) -> Response[Any]:
     # Litestar answers an unknown path below /schema by a page of its own.
     if response.status_code == 404:
         raise NotFoundException
+    response.set_header("Vary", "Accept")
     return response

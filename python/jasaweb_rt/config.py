@@ -110,8 +110,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     midtrans_server_key: str | None = None
     """Server key of the Midtrans account, which signs payment results; none: the webhook answers 503.
     `JASAWEB_RT_MIDTRANS_SERVER_KEY`."""
-    retention_days: Count = 30
-    """Days that logs are kept. `JASAWEB_RT_RETENTION_DAYS`; this version keeps none."""
+    retention_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 30
+    """Days that `websocket_messages` and closed `websocket_connections` are kept; 0: for ever.
+    `JASAWEB_RT_RETENTION_DAYS`."""
     data_dir: Path = Path(".jasaweb")
     """Folder of the embedded database and of generated secrets, under the working directory. Not a variable."""
 
@@ -148,7 +149,6 @@ _NOT_IN_THIS_VERSION: dict[str, tuple[frozenset[str], str]] = {
     "role": (frozenset({"all"}), "this version runs as one process; unset it or set it to 'all'"),
     "app_url": (frozenset(), "this version forwards to its own app only; unset it"),
     "compress_min_bytes": (frozenset({"0", "512"}), "this version does not compress frames; unset it or set it to 0"),
-    "retention_days": (frozenset({"0", "30"}), "this version keeps no logs; unset it or set it to 0"),
 }
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 import asyncpg
@@ -19,6 +20,7 @@ from jasaweb_rt.exceptions import (
     RealtimeError,
     ServerStoppedError,
 )
+from jasaweb_rt.hooks import FrameCarriedOut
 from jasaweb_rt.messages import ClientMessage, decode_client_frame, error_frame
 
 __all__ = ["WORKERS", "Dispatch", "Handlers"]
@@ -46,7 +48,11 @@ class Dispatch:
     event loop.
     """
 
-    def __init__(self, server: FanoutServer, handlers: Handlers) -> None:
+    def __init__(
+        self, server: FanoutServer, handlers: Handlers, emit: Callable[[FrameCarriedOut[ClientMessage]], None]
+    ) -> None:
+        """`emit` is told of each frame that was carried out; it neither waits nor fails."""
+        self._emit = emit
         self._server = server
         self._handlers = handlers
         # A user is in `_turns`, once, or has a frame being carried out, for as long as they have an entry here.
@@ -87,6 +93,9 @@ class Dispatch:
             kind, message, ref = decode_client_frame(frame.frame)
             async with asyncio.timeout(_HANDLING_SECONDS):
                 await self._handlers.carry_out(frame, message, ref)
+            self._emit(
+                FrameCarriedOut(connection_id=frame.connection_id, user_id=frame.user_id, message=message, ref=ref)
+            )
         except InvalidFrameError as error:
             self._refuse(frame, error_frame(error.code, error.message, error.ref or ref))
         except InvalidInputError as error:

@@ -2,15 +2,14 @@
 
 import time
 
-import asyncpg
-
 from jasaweb_rt._core import ClientFrame, FanoutServer, verify_token
-from jasaweb_rt.database import notifications, users
+from jasaweb_rt.database import users
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.announcements import AnnouncementService
+from jasaweb_rt.domain.events import Emit
+from jasaweb_rt.domain.inbox import InboxService
 from jasaweb_rt.domain.projects import ProjectService
-from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.domain.user_messages import UserMessageService
 from jasaweb_rt.exceptions import ForbiddenError, InvalidFrameError
 from jasaweb_rt.messages import (
@@ -24,6 +23,7 @@ from jasaweb_rt.messages import (
     Refresh,
     SystemAnnouncement,
     UserMessageRequest,
+    error_frame,
 )
 from jasaweb_rt.realtime import Realtime
 
@@ -40,14 +40,16 @@ class FrameHandlers:
         realtime: Realtime,
         token_secret: str,
         token_secret_previous: str | None,
+        emit: Emit,
     ) -> None:
         self._connect = connect
         self._server = server
         self._secret = token_secret
         self._previous_secret = token_secret_previous
-        self._projects = ProjectService(connect, realtime)
-        self._announcements = AnnouncementService(connect, realtime)
-        self._user_messages = UserMessageService(connect, realtime)
+        self._announcements = AnnouncementService(connect, realtime, emit)
+        self._inbox = InboxService(connect, emit)
+        self._projects = ProjectService(connect, realtime, emit)
+        self._user_messages = UserMessageService(connect, realtime, emit)
 
     async def carry_out(self, frame: ClientFrame, message: ClientMessage, ref: str | None) -> None:
         """Does what `message` asks for.
@@ -59,7 +61,7 @@ class FrameHandlers:
         """
         match message:
             case Read():
-                await self._mark_read(frame.user_id, message)
+                await self._inbox.mark_read(frame.user_id, message)
             case Refresh():
                 self._refresh(frame, message, ref)
             case UserMessageRequest():
@@ -70,26 +72,26 @@ class FrameHandlers:
                 admin = await self._admin(frame)
                 await self._projects.change_status(message.project_id, message.new_status, admin)
             case AnnouncementRequest():
-                await self._admin(frame)
+                admin = await self._admin(frame)
                 announcement = SystemAnnouncement(
                     title=message.title,
                     message=message.message,
                     priority=message.priority,
                     action_url=message.action_url,
                 )
-                await self._announcements.announce(announcement, message.audience)
+                await self._announcements.announce(announcement, message.audience, admin)
             case AdminAlertRequest():
-                await self._admin(frame)
+                admin = await self._admin(frame)
                 alert = AdminAlert(
                     event=message.event,
                     message=message.message,
                     project_id=message.project_id,
                     requires_action=message.requires_action,
                 )
-                await self._announcements.alert_admins(alert)
+                await self._announcements.alert_admins(alert, admin)
             case Ack():
-                # A hint for the message log, which this version does not keep; the pong barrier needs no help.
-                pass
+                refusal = error_frame("invalid_data", "`seq` is beyond what was sent to this connection", ref)
+                self._server.acknowledge(frame.connection_id, message.seq, refusal)
             case _:
                 raise TypeError(message)
 
@@ -106,15 +108,6 @@ class FrameHandlers:
         if user.role != "admin":
             raise ForbiddenError("Only an administrator may do this")
         return user
-
-    async def _mark_read(self, user_id: str, message: Read) -> None:
-        async def work(connection: asyncpg.Connection) -> None:
-            if isinstance(message.ids, list):
-                await notifications.mark_read_ids(connection, user_id, message.ids)
-            elif isinstance(message.up_to, int):
-                await notifications.mark_read_up_to(connection, user_id, message.up_to)
-
-        await in_transaction(self._connect, work)
 
     def _refresh(self, frame: ClientFrame, message: Refresh, ref: str | None) -> None:
         try:

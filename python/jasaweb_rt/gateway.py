@@ -6,7 +6,9 @@ durable frame. Whatever breaks is started again; while the database is away sock
 
 import asyncio
 import logging
+import os
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -16,6 +18,7 @@ import asyncpg
 
 from jasaweb_rt._core import (
     ClientFrame,
+    Connected,
     ConnectionInfo,
     Disconnected,
     FanoutServer,
@@ -27,33 +30,69 @@ from jasaweb_rt.database import pool
 from jasaweb_rt.dispatch import WORKERS, Dispatch
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, ServerStoppedError
 from jasaweb_rt.frame_handlers import FrameHandlers
+from jasaweb_rt.hooks import ConnectionClosed, ConnectionOpened, Hooks
 from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
+from jasaweb_rt.recorder import Recorder
 from jasaweb_rt.relay import Relay
 from jasaweb_rt.sync import Sync
 
-__all__ = ["ConnectionInfo", "Gateway"]
+__all__ = ["ConnectionInfo", "Gateway", "open_gateway"]
 
 logger = logging.getLogger(__name__)
 core_logger = logging.getLogger("jasaweb_rt.core")
 
-# Each client frame that is carried out may hold one; the rest is for sync, which must not wait behind them.
-_POOL_SIZE = WORKERS + 4
+# Each client frame that is carried out may hold one; the rest is for sync, which must not wait behind them, and for the
+# recorder's three tasks.
+_POOL_SIZE = WORKERS + 7
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
+_LEAST_HOOK_SECONDS = 1.0
+_FINISH_SECONDS = 3.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+
+@asynccontextmanager
+async def open_gateway(
+    settings: Settings, database_url: str, *, app_socket: Path | None = None, hooks: Hooks | None = None
+) -> AsyncIterator["Gateway"]:
+    """Runs a gateway, and its hooks on this event loop, as long as the block; arguments and errors as of `Gateway`.
+
+    The end takes `settings.drain_seconds` in all, and a few more at most.
+    """
+    gateway = Gateway(settings, database_url, app_socket, hooks)
+    gateway.hooks.start()
+    try:
+        await asyncio.to_thread(gateway.start)
+        yield gateway
+    finally:
+        began = time.monotonic()
+        try:
+            await asyncio.to_thread(gateway.stop, settings.drain_seconds)
+        finally:
+            # After the gateway, so that they hear of the last connection too.
+            await gateway.hooks.stop(max(_LEAST_HOOK_SECONDS, settings.drain_seconds - (time.monotonic() - began)))
 
 
 class Gateway:
     """A front door with relay and sync behind it. Start it once, stop it once; both block."""
 
-    def __init__(self, settings: Settings, database_url: str, app_socket: Path | None = None) -> None:
-        """Nothing runs yet. `app_socket`: the Unix socket to which requests other than `/ws` are forwarded.
+    def __init__(
+        self, settings: Settings, database_url: str, app_socket: Path | None = None, hooks: Hooks | None = None
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            settings: limits, secrets, address.
+            database_url: where relay and sync look; whatever `settings` has for it.
+            app_socket: the Unix socket to which requests other than `/ws` are forwarded; None: they get 404.
+            hooks: who is told of connections, frames and domain events; the caller starts and stops them.
 
         Raises:
             ConfigurationError: a limit cannot be used as given.
 
         """
+        self.hooks = Hooks() if hooks is None else hooks
         self._settings = settings
         self._database_url = database_url
         try:
@@ -157,10 +196,21 @@ class Gateway:
             settings = self._settings
             sync = self._sync = Sync(self._connect, self.server, settings.send_queue_bytes)
             handlers = FrameHandlers(
-                self._connect, self.server, self.realtime, settings.token_secret, settings.token_secret_previous
+                self._connect,
+                self.server,
+                self.realtime,
+                settings.token_secret,
+                settings.token_secret_previous,
+                self.hooks.emit,
             )
-            dispatch = Dispatch(self.server, handlers)
-            loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch)
+            dispatch = Dispatch(self.server, handlers, self.hooks.emit)
+            recorder = Recorder(
+                self._connect,
+                self.server,
+                log_messages=settings.message_log == "durable",
+                retention_days=settings.retention_days,
+            )
+            loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch, recorder)
             self._listen()
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -168,6 +218,9 @@ class Gateway:
                     tasks.create_task(_keep_running("sync", sync.run)),
                     tasks.create_task(_keep_running("comparison", sync.run_comparison)),
                     tasks.create_task(_keep_running("rates", self.rate_meter.run)),
+                    tasks.create_task(_keep_running("recorder", recorder.run)),
+                    tasks.create_task(_keep_running("lease", recorder.upkeep.run_lease)),
+                    tasks.create_task(_keep_running("retention", recorder.upkeep.run_retention)),
                     *(tasks.create_task(_keep_running("dispatch", dispatch.run)) for _ in range(WORKERS)),
                 ]
                 self._stopping = (loop, stop)
@@ -176,7 +229,9 @@ class Gateway:
                 for task in running:
                     task.cancel()
             loop.remove_reader(self.server.fileno())
-            self._take_events(sync, dispatch)
+            while self._take_events(sync, dispatch, recorder):
+                pass
+            await _finish(recorder)
         finally:
             self._pool.terminate()
 
@@ -185,24 +240,30 @@ class Gateway:
             self.server.start()
         except OSError as error:
             host, port = self._settings.host, self._settings.port
+            reason = os.strerror(error.errno) if error.errno else error
             raise ConfigurationError(
-                f"Cannot listen on {host} port {port} ({error.strerror or error}); "
+                f"Cannot listen on {host} port {port} ({reason}); "
                 "stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
             ) from None
 
-    def _take_events(self, sync: Sync, dispatch: Dispatch) -> None:
-        for event in self.server.drain_events():
+    def _take_events(self, sync: Sync, dispatch: Dispatch, recorder: Recorder) -> int:
+        events = self.server.drain_events()
+        for event in events:
             match event:
                 case SyncRequest():
                     sync.request(event)
                 case ClientFrame():
                     dispatch.put(event)
+                case Connected():
+                    recorder.opened(event)
+                    self.hooks.emit(_opened(event))
                 case Disconnected():
                     sync.forget(event.connection_id)
+                    recorder.closed(event)
+                    self.hooks.emit(_closed(event))
                 case LogRecord():
                     core_logger.log(logging.getLevelNamesMapping()[event.level], "%s", event.message)
-                case _:
-                    pass
+        return len(events)
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[asyncpg.Connection]:
@@ -231,6 +292,36 @@ async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
             logger.exception("%s has failed; it is started again", name)
         pause = _LEAST_PAUSE if loop.time() - began > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
         await asyncio.sleep(pause)
+
+
+def _opened(event: Connected) -> ConnectionOpened:
+    return ConnectionOpened(
+        connection_id=event.connection_id,
+        user_id=event.user_id,
+        role=event.role,
+        name=event.name,
+        client_address=event.client_address,
+        user_agent=event.user_agent,
+    )
+
+
+def _closed(event: Disconnected) -> ConnectionClosed:
+    return ConnectionClosed(
+        connection_id=event.connection_id,
+        user_id=event.user_id,
+        code=event.code,
+        reason=event.reason,
+        status=event.status,
+    )
+
+
+async def _finish(recorder: Recorder) -> None:
+    try:
+        async with asyncio.timeout(_FINISH_SECONDS):
+            await recorder.finish()
+    except (DatabaseUnavailableError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        # Its lease runs out, and then another node closes its rows.
+        logger.warning("the last connections could not be written down: %s", error or type(error).__name__)
 
 
 def _upper_name(text: str) -> str:

@@ -14,6 +14,7 @@ from jasaweb_rt._core import FanoutServer
 from jasaweb_rt.database import notifications
 from jasaweb_rt.database.notifications import NewNotification, NotificationType
 from jasaweb_rt.database.users import Role
+from jasaweb_rt.exceptions import ServerStoppedError
 from jasaweb_rt.messages import Envelope, Payload
 
 __all__ = ["Frame", "NewNotification", "NotificationType", "Realtime", "Role"]
@@ -23,10 +24,18 @@ Frame = str | bytes | Payload | Envelope
 
 
 class Realtime:
-    """One handle for both kinds of sends. It owns nothing: who started the server stops it."""
+    """One handle for both kinds of sends. It owns nothing: who started the server stops it.
 
-    def __init__(self, server: FanoutServer) -> None:
-        self._server = server
+    Without a server it stores as well as with one: a row is pushed by whichever server runs on that database. Direct
+    sends need the process that has the server.
+    """
+
+    def __init__(self, server: FanoutServer | None = None) -> None:
+        self._attached = server
+
+    def attach(self, server: FanoutServer | None) -> None:
+        """Lets direct sends go out by `server` from now on; None: by none."""
+        self._attached = server
 
     async def notify(
         self,
@@ -85,7 +94,7 @@ class Realtime:
 
         Raises:
             OverloadedError: the backlog is full; nothing was sent.
-            ServerStoppedError: the server is not running.
+            ServerStoppedError: the server is not running, or there is none in this process.
 
         """
         return self._server.broadcast_to_user(user_id, frame)
@@ -109,3 +118,12 @@ class Realtime:
     def broadcast_to_all(self, frame: Frame) -> int:
         """Sends to every connection. Errors as `broadcast_to_user`."""
         return self._server.broadcast_to_all(frame)
+
+    @property
+    def _server(self) -> FanoutServer:
+        if self._attached is None:
+            raise ServerStoppedError(
+                "This Realtime has no server that runs: direct sends need the process of the server, "
+                "by RealtimePlugin or Realtime(server); notify works without one"
+            )
+        return self._attached

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 
@@ -11,11 +10,13 @@ from jasaweb_rt.auth.passwords import PasswordChecker
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database.pool import acquire, create_pool
 from jasaweb_rt.domain.broadcasts import BroadcastService
+from jasaweb_rt.domain.inbox import InboxService
 from jasaweb_rt.domain.invoices import InvoiceService
 from jasaweb_rt.domain.projects import ProjectService
 from jasaweb_rt.domain.user_messages import UserMessageService
 from jasaweb_rt.exceptions import ConfigurationError
-from jasaweb_rt.gateway import Gateway
+from jasaweb_rt.gateway import Gateway, open_gateway
+from jasaweb_rt.hooks import Hooks
 
 __all__ = ["Services", "close_pool", "open_services"]
 
@@ -32,10 +33,12 @@ class Services:
         self.demo = demo
         """Whether the log-in page offers the accounts of the demo."""
         self.passwords = PasswordChecker()
-        self.broadcasts = BroadcastService(self.connection, gateway.realtime)
-        self.invoices = InvoiceService(self.connection, gateway.realtime)
-        self.projects = ProjectService(self.connection, gateway.realtime)
-        self.user_messages = UserMessageService(self.connection, gateway.realtime)
+        emit = gateway.hooks.emit
+        self.broadcasts = BroadcastService(self.connection, gateway.realtime, emit)
+        self.inbox = InboxService(self.connection, emit)
+        self.invoices = InvoiceService(self.connection, gateway.realtime, emit)
+        self.projects = ProjectService(self.connection, gateway.realtime, emit)
+        self.user_messages = UserMessageService(self.connection, gateway.realtime, emit)
         self._pool = pool
 
     @asynccontextmanager
@@ -50,8 +53,8 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, app_socket: Path | None = None) -> AsyncIterator[Services]:
-    """Opens a pool on `settings.database_url` and starts a gateway; stops both in the end.
+async def open_services(settings: Settings, hooks: Hooks | None = None) -> AsyncIterator[Services]:
+    """Opens a pool on `settings.database_url`, and starts a gateway with `hooks`; stops all in the end.
 
     Raises:
         ConfigurationError: no database is configured, or the port is taken.
@@ -61,12 +64,8 @@ async def open_services(settings: Settings, app_socket: Path | None = None) -> A
         raise ConfigurationError("DATABASE_URL is not set; set it, or let `jasaweb-rt serve` bring its own PostgreSQL.")
     pool = await create_pool(settings.database_url)
     try:
-        gateway = Gateway(settings, settings.database_url, app_socket)
-        try:
-            await asyncio.to_thread(gateway.start)
+        async with open_gateway(settings, settings.database_url, hooks=hooks) as gateway:
             yield Services(settings, pool, gateway)
-        finally:
-            await asyncio.to_thread(gateway.stop, settings.drain_seconds)
     finally:
         await close_pool(pool)
 

@@ -30,6 +30,7 @@ from jasaweb_rt.database.migrations import migrate
 from jasaweb_rt.database.pool import acquire, create_pool
 from jasaweb_rt.exceptions import RealtimeError
 from jasaweb_rt.gateway import Gateway
+from jasaweb_rt.hooks import Hooks
 from jasaweb_rt.services import Services, close_pool
 
 __all__ = ["Server"]
@@ -56,6 +57,7 @@ class Server:
         *,
         with_demo: bool = False,
         access_log: bool = False,
+        hooks: Hooks | None = None,
         on_ready: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Nothing runs yet.
@@ -64,11 +66,13 @@ class Server:
             settings: what to run.
             with_demo: insert the demo's people, and offer them on the log-in page.
             access_log: log a line for each request: method, path without query, status, duration.
+            hooks: who is told of what happens, on the event loop of the web application.
             on_ready: is called with the server's URL once it can be used.
         """
         self._settings = settings
         self._demo = with_demo
         self._access_log = access_log
+        self._hooks = hooks
         self._on_ready = on_ready
         self._postgres: EmbeddedPostgres | None = None
         self._folder: Path | None = None
@@ -135,9 +139,14 @@ class Server:
                 async with acquire(pool) as connection:
                     await demo.seed(connection)
             assert self._folder is not None  # noqa: S101  # set by `_run`
-            gateway = Gateway(self._settings, database_url, self._folder / _SOCKET_NAME)
+            gateway = Gateway(self._settings, database_url, self._folder / _SOCKET_NAME, self._hooks)
             services = Services(self._settings, pool, gateway, demo=self._demo)
-            await self._serve_http(gateway, services, stop)
+            gateway.hooks.start()
+            try:
+                await self._serve_http(gateway, services, stop)
+            finally:
+                # After the gateway and the last request, so that they hear of everything.
+                await gateway.hooks.stop(max(0.2, self._remaining() * 0.5))
         finally:
             await close_pool(pool, max(1.0, self._remaining() - 1.0))
 

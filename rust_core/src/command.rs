@@ -75,8 +75,8 @@ pub(crate) enum Command {
     Close(u64, CloseReason),
     ExtendSession(u64, Option<u64>),
     Snapshot(Sender<Vec<ConnectionInfo>>),
-    /// Everything up to a number has arrived, as the client says.
-    Acknowledge(u64, u64),
+    /// Everything up to a number has arrived, as the client says; the frame is for where it cannot have.
+    Acknowledge(u64, u64, Frame),
     /// Lays down what each session has sent; says when that is done.
     Progress(Sender<()>),
     /// Closes every session with 1001. Each is told to come back at a time of its own within `spread`.
@@ -99,9 +99,10 @@ impl Command {
             Self::Durable(items) => items.iter().map(|item| item.frame.wire_len() + EACH).sum(),
             Self::Read(items) => items.iter().map(|item| item.frame.wire_len() + EACH).sum(),
             Self::Answer(_, answer) => answer.frames.iter().map(|(_, frame)| frame.wire_len() + EACH).sum(),
-            Self::ToAudience(_, frame) | Self::ToConnection(_, frame) | Self::Refuse(_, frame) => {
-                frame.wire_len() + EACH
-            }
+            Self::ToAudience(_, frame)
+            | Self::ToConnection(_, frame)
+            | Self::Refuse(_, frame)
+            | Self::Acknowledge(_, _, frame) => frame.wire_len() + EACH,
             Self::Heads(items) => items.len() * EACH,
             _ => EACH,
         }

@@ -194,9 +194,10 @@ impl Hub {
         self.tell_connection(connection_id, |number| Command::ExtendSession(number, expires_at))
     }
 
-    /// Believes a client that everything up to `seq` has arrived, as far as it was sent; false where it is not open.
-    pub fn acknowledge(&self, connection_id: &str, seq: u64) -> Result<bool, Error> {
-        self.tell_connection(connection_id, |number| Command::Acknowledge(number, seq))
+    /// Believes a client that everything up to `seq` has arrived. Where that is beyond what was sent to it, it gets
+    /// `refusal`, as by [`Self::refuse`]. False where it is not open.
+    pub fn acknowledge(&self, connection_id: &str, seq: u64, refusal: Frame) -> Result<bool, Error> {
+        self.tell_connection(connection_id, |number| Command::Acknowledge(number, seq, refusal))
     }
 
     /// Lays down in the progress log what each session has sent since this was last asked. Blocks until each shard has

@@ -161,13 +161,16 @@ impl<F> Sequence<F> {
         self.last.filter(|last| *last > self.arrived)
     }
 
-    /// Everything up to `seq` has arrived; nothing beyond what was delivered can have.
-    pub fn prove(&mut self, seq: u64) {
-        let seq = seq.min(self.last.unwrap_or(0));
+    /// Everything up to `seq` has arrived; false, and nothing is believed, where that is beyond what was delivered.
+    pub fn prove(&mut self, seq: u64) -> bool {
+        if seq > self.last.unwrap_or(0) {
+            return false;
+        }
         if seq > self.arrived {
             self.arrived = seq;
             self.arrived_moved = true;
         }
+        true
     }
 
     /// Takes note of the place where a session begins that had none: nothing up to there is its to deliver.

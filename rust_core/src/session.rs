@@ -235,9 +235,9 @@ impl Session {
         Some(Progress { connection_id, user_id, range, delivered })
     }
 
-    /// Everything up to `seq` has arrived, as the client says; beyond what was sent it is not believed.
-    pub(crate) fn acknowledge(&self, seq: u64) {
-        self.sequence.borrow_mut().prove(seq);
+    /// Everything up to `seq` has arrived, as the client says; false, and it is not believed, beyond what was sent.
+    pub(crate) fn acknowledge(&self, seq: u64) -> bool {
+        self.sequence.borrow_mut().prove(seq)
     }
 
     pub(crate) fn connected_event(&self) -> Event {

@@ -198,11 +198,7 @@ impl Shard {
                     self.with(number, |session| session.enqueue(&frame, lone, now));
                 }
                 Command::Answer(number, answer) => self.with(number, |session| session.answer(*answer, now)),
-                Command::Refuse(number, frame) => self.with(number, |session| {
-                    let due = session.enqueue(&frame, false, now);
-                    session.count_refusal(now);
-                    due
-                }),
+                Command::Refuse(number, frame) => self.with(number, |session| session.refuse(&frame, now)),
                 Command::Close(number, reason) => self.with(number, |session| {
                     session.begin_close(reason, now);
                     Enqueued::Settled
@@ -215,9 +211,8 @@ impl Shard {
                     // Who asked may have given up waiting.
                     let _ = answer.send(self.all.iter().map(|session| session.info()).collect());
                 }
-                Command::Acknowledge(number, seq) => self.with(number, |session| {
-                    session.acknowledge(seq);
-                    Enqueued::Settled
+                Command::Acknowledge(number, seq, refusal) => self.with(number, |session| {
+                    if session.acknowledge(seq) { Enqueued::Settled } else { session.refuse(&refusal, now) }
                 }),
                 Command::Progress(done) => {
                     let records = self.all.iter().filter_map(|session| session.take_progress()).collect();

@@ -10,6 +10,7 @@ import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import asyncpg
 import bcrypt
 import httpx
 
+from jasaweb_rt.domain.midtrans import signature
+
 PASSWORD = "test-password"
+MIDTRANS_SERVER_KEY = "SB-Mid-server-of-the-browser-tests"
 START_DEADLINE = 60.0
 """Seconds for the first start, which makes a database cluster."""
 STOP_DEADLINE = 20.0
@@ -70,6 +74,41 @@ class Application:
         )
         return project_id
 
+    async def new_invoice(
+        self, project_id: str, *, amount: int = 1_500_000, status: str = "unpaid", paid: datetime | None = None
+    ) -> str:
+        """Makes an invoice, which is also its order at Midtrans; its id. `amount` in rupiah, `paid` aware."""
+        invoice_id = str(uuid.uuid4())
+        await self._pool.execute(
+            "INSERT INTO invoices (id, project_id, amount, status, midtrans_order_id, paid_at)"
+            " VALUES ($1, $2, $3, $4::text::\"InvoiceStatus\", $1, $5::timestamptz AT TIME ZONE 'UTC')",
+            invoice_id,
+            project_id,
+            amount,
+            status,
+            paid,
+        )
+        return invoice_id
+
+    async def report_payment(
+        self, invoice_id: str, status: str = "settlement", *, amount: int = 1_500_000, code: str = "200"
+    ) -> None:
+        """Midtrans reports what became of the payment of an invoice; `status` and `code` are their words."""
+        gross_amount = f"{amount}.00"
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            answer = await client.post(
+                "/api/webhooks/midtrans",
+                json={
+                    "transaction_status": status,
+                    "fraud_status": "accept",
+                    "status_code": code,
+                    "order_id": invoice_id,
+                    "gross_amount": gross_amount,
+                    "signature_key": signature(invoice_id, code, gross_amount, MIDTRANS_SERVER_KEY),
+                },
+            )
+            answer.raise_for_status()
+
     async def insert(self, owner: Person, title: str, *, kind: str = "project_update", message: str = "") -> str:
         """What any foreign program may do: one plain INSERT of a notification; its id."""
         notification_id = str(uuid.uuid4())
@@ -88,16 +127,30 @@ class Application:
         """Any other statement."""
         await self._pool.execute(statement, *arguments)
 
-    async def set_status(self, admin: Person, project_id: str, status: str) -> None:
-        """Changes a project's status through the HTTP interface, as a program of the agency's would."""
+    async def value(self, query: str, *arguments: Any) -> Any:
+        """The one value that a query finds."""
+        return await self._pool.fetchval(query, *arguments)
+
+    @contextlib.asynccontextmanager
+    async def session(self, person: Person) -> AsyncIterator[httpx.AsyncClient]:
+        """The HTTP interface under somebody's session, as a program of theirs would use it."""
         async with httpx.AsyncClient(base_url=self.url, headers={"origin": self.url}) as client:
-            answer = await client.post("/api/auth/login", json={"email": admin.email, "password": PASSWORD})
+            answer = await client.post("/api/auth/login", json={"email": person.email, "password": PASSWORD})
             answer.raise_for_status()
-            session = answer.cookies["auth_token"]
+            client.headers["authorization"] = f"Bearer {answer.cookies['auth_token']}"
             client.cookies.clear()
-            headers = {"authorization": f"Bearer {session}"}
-            answer = await client.patch(f"/api/projects/{project_id}", json={"status": status}, headers=headers)
-            answer.raise_for_status()
+            yield client
+
+    async def set_status(self, admin: Person, project_id: str, status: str) -> None:
+        """Changes a project's status."""
+        async with self.session(admin) as client:
+            (await client.patch(f"/api/projects/{project_id}", json={"status": status})).raise_for_status()
+
+    async def write(self, sender: Person, recipient: Person, subject: str, content: str) -> None:
+        """Sends a message from one to another."""
+        async with self.session(sender) as client:
+            body = {"toUserId": recipient.id, "subject": subject, "content": content}
+            (await client.post("/api/messages", json=body)).raise_for_status()
 
 
 @contextlib.asynccontextmanager
@@ -105,7 +158,7 @@ async def application(folder: Path) -> AsyncIterator[Application]:
     """Starts `jasaweb-rt serve --demo` in an empty folder, and stops it as Ctrl-C does."""
     command = str(Path(sys.executable).parent / "jasaweb-rt")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("JASAWEB_RT_")}
-    environment = {**inherited, "JASAWEB_RT_PORT": "0"}
+    environment = {**inherited, "JASAWEB_RT_PORT": "0", "JASAWEB_RT_MIDTRANS_SERVER_KEY": MIDTRANS_SERVER_KEY}
     environment.pop("DATABASE_URL", None)
     process = await asyncio.create_subprocess_exec(
         command,

@@ -17,7 +17,8 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error,
 from tests.browser import npm_modules
 from tests.browser.accessibility import Axe
 from tests.browser.application import Application, application
-from tests.browser.scripted_server import ScriptedServer, scripted_server
+from tests.browser.client_page import RECORD_TIMERS, Client
+from tests.browser.scripted_server import STATIC, ScriptedServer, scripted_server
 from tests.support.tcp_relay import TcpRelay, tcp_relay
 
 CHROMIUM_FLAGS = [
@@ -90,7 +91,7 @@ async def new_page(browser: Browser, watch: Watch) -> AsyncIterator[NewPage]:
 
     async def open_page(*, context: BrowserContext | None = None, **options: Any) -> Page:
         if context is None:
-            context = await browser.new_context(locale="en-GB", **options)
+            context = await browser.new_context(**{"locale": "en-GB", **options})
             context.set_default_timeout(10_000)
             await context.add_init_script(REPORT_VIOLATIONS)
             contexts.append(context)
@@ -112,6 +113,16 @@ def npm_module() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def bundles(npm_module: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of what `npm/bundle.mjs` makes, once for all tests."""
+    for name in ("esbuild", "react", "react-dom"):
+        npm_module(name)
+    folder = tmp_path_factory.mktemp("bundles")
+    npm_modules.run_script("bundle.mjs", folder, STATIC)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def axe(npm_module: Callable[[str], Path]) -> Axe:
     """What asserts of a page, awaited with it, that it keeps the rules of accessibility."""
     return Axe((npm_module("axe-core") / "axe.min.js").read_text())
@@ -122,6 +133,28 @@ async def scripted() -> AsyncIterator[ScriptedServer]:
     """A server that does what the test says."""
     async with scripted_server() as server:
         yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(scripted: ScriptedServer, new_page: NewPage) -> Client:
+    """A page that has the client loaded, with no wait between attempts."""
+    page = await new_page()
+    await page.add_init_script("Math.random = () => 0")
+    await page.goto(scripted.base_url)
+    await page.wait_for_function("window.RealtimeClient !== undefined")
+    return Client(page)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def timed(scripted: ScriptedServer, new_page: NewPage) -> Client:
+    """A page whose clock the test moves and whose jitter is the greatest."""
+    page = await new_page()
+    await page.clock.install()
+    await page.add_init_script("Math.random = () => 1")
+    await page.goto(scripted.base_url)
+    await page.wait_for_function("window.RealtimeClient !== undefined")
+    await page.evaluate(RECORD_TIMERS)
+    return Client(page)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

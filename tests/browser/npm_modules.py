@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 NPM = Path(__file__).parent / "npm"
+DEADLINE = 60.0
+"""Seconds that a script may take."""
 
 
 def npm_module(name: str) -> Path:
@@ -22,3 +25,13 @@ def npm_module(name: str) -> Path:
             pytest.fail(missing)
         pytest.skip(missing)
     return folder
+
+
+def run_script(name: str, *arguments: Path) -> str:
+    """Runs a script of `tests/browser/npm` by Node.js; what it printed.
+
+    Raises:
+        CalledProcessError: it failed; its complaint is in `stderr`.
+    """
+    command = ["node", str(NPM / name), *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout

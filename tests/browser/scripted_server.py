@@ -24,7 +24,7 @@ PAGE = b"""<!doctype html><title>test</title><link rel="icon" href="/static/favi
   import { RealtimeClient } from "/static/realtime.js";
   window.RealtimeClient = RealtimeClient;
 </script>"""
-CONTENT_TYPES = {".js": b"text/javascript", ".svg": b"image/svg+xml", ".css": b"text/css"}
+CONTENT_TYPES = {".html": b"text/html", ".js": b"text/javascript", ".svg": b"image/svg+xml", ".css": b"text/css"}
 DEADLINE = 10.0
 """Seconds that any wait of a test may take."""
 
@@ -33,13 +33,21 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-def token_for(user_id: str) -> str:
-    """A token as the client reads it: only the `sub` in the middle part counts here, nobody checks the signature."""
+def token_for(user_id: str, session_seconds: float | None = None) -> str:
+    """A token as the client reads it, by the claims in its middle part; nobody here checks the signature.
+
+    Args:
+        user_id: the `sub`.
+        session_seconds: from `iat` to `session_exp`; None: it has neither.
+    """
 
     def encode(value: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
-    return f"{encode({'alg': 'HS256'})}.{encode({'sub': user_id, 'name': 'Dwi Ângelo ÿ?>'})}.c2ln"
+    claims = {"sub": user_id, "name": "Dwi Ângelo ÿ?>"}
+    # A server's clock that is years off the page's.
+    times = {} if session_seconds is None else {"iat": 1_000_000, "session_exp": 1_000_000 + session_seconds}
+    return f"{encode({'alg': 'HS256'})}.{encode(claims | times)}.c2ln"
 
 
 class ScriptedSocket:
@@ -94,6 +102,10 @@ class ScriptedServer:
     def __init__(self) -> None:
         self.base_url = ""
         self.user_id = "user-1"
+        self.files: dict[str, bytes] = {}
+        """Further files of the page, by path; the content type is told by the suffix."""
+        self.session_seconds: float | None = None
+        """How long the session of the next tokens has still to go."""
         self.token_requests = 0
         self.token_statuses: deque[int] = deque()
         """Statuses of the next token requests; 200 once it is empty."""
@@ -115,6 +127,11 @@ class ScriptedServer:
         return await asyncio.wait_for(self._sockets.get(), DEADLINE)
 
     @property
+    def token(self) -> str:
+        """The token that the next request for one gets."""
+        return token_for(self.user_id, self.session_seconds)
+
+    @property
     def idle(self) -> bool:
         """True where no connection waits to be accepted."""
         return self._sockets.empty()
@@ -128,7 +145,7 @@ class ScriptedServer:
         body = (await receive()).get("body", b"")
         status, content_type, content = await self._answer(scope, body)
         headers = [(b"content-type", content_type), (b"cache-control", b"no-store")]
-        if scope["path"] == "/":
+        if content_type == b"text/html":
             headers.append((b"set-cookie", b"csrftoken=csrf-1; Path=/"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
@@ -144,12 +161,14 @@ class ScriptedServer:
                 self.token_requests += 1
                 status = self.token_statuses.popleft() if self.token_statuses else 200
                 url = self.base_url.replace("http", "ws") + "/ws"
-                return answer({"token": token_for(self.user_id), "connectionUrl": url, "expiresAt": ""}, status)
+                return answer({"token": self.token, "connectionUrl": url, "expiresAt": ""}, status)
             case "GET", "/api/notifications":
                 return answer(*await self._page(parse_qs(scope["query_string"].decode())))
             case "POST", "/api/notifications/read":
                 self.reads.append((json.loads(body), dict(scope["headers"]).get(b"x-csrftoken", b"").decode()))
                 return answer({"unread": 0, "rev": 1000})
+            case "GET", path if path in self.files:
+                return 200, CONTENT_TYPES[Path(path).suffix], self.files[path]
             case "GET", path if path.startswith("/static/") and (file := STATIC / Path(path).name).is_file():
                 return 200, CONTENT_TYPES[file.suffix], file.read_bytes()
         return answer({"success": False, "error": "Not found"}, 404)

@@ -7,56 +7,26 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import expect
 
-from tests.browser.application import PASSWORD, Application, Person
+from tests.browser.application import PASSWORD, Application
 from tests.browser.conftest import NewPage, Watch
+from tests.browser.dashboard import (
+    CUT,
+    DASHBOARD,
+    assert_never_reloaded,
+    badge,
+    card,
+    connection,
+    inbox,
+    log_in,
+    open_dashboard,
+)
 from tests.support.tcp_relay import TcpRelay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-DASHBOARD = re.compile(r"/client/dashboard$")
-CUT = r"net::ERR_|WebSocket connection to"
-"""What the browser itself says of a network that the test has cut."""
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "dashboard.png"
-
-expect.set_options(timeout=10_000)
-
-
-async def log_in(page: Page, url: str, person: Person, *, next_page: str = "") -> None:
-    await page.goto(f"{url}/login{next_page}")
-    await page.get_by_label("E-mail").fill(person.email)
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Log in").click()
-
-
-async def open_dashboard(page: Page, url: str, person: Person) -> None:
-    """Logs in and waits until the page is live; marks the page, so that a reload shows."""
-    await log_in(page, url, person)
-    await expect(page).to_have_url(DASHBOARD)
-    await expect(connection(page)).to_have_text("Live")
-    await page.evaluate("window.loadedOnce = true")
-
-
-def connection(page: Page) -> Locator:
-    return page.locator("#connection")
-
-
-def inbox(page: Page) -> Locator:
-    """Titles, from the top."""
-    return page.get_by_role("region", name="Inbox").get_by_role("heading", level=3)
-
-
-def badge(page: Page) -> Locator:
-    return page.locator("#unread")
-
-
-def card(page: Page, project: str) -> Locator:
-    return page.get_by_role("region", name="Projects").get_by_role("listitem").filter(has_text=project)
-
-
-async def assert_never_reloaded(page: Page) -> None:
-    assert await page.evaluate("window.loadedOnce === true")
 
 
 class TestLogIn:

@@ -5,95 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Page
 
+from tests.browser.client_page import START, Client, durable
 from tests.browser.conftest import NewPage, Watch
-from tests.browser.scripted_server import STATIC, Message, ScriptedServer, ScriptedSocket
+from tests.browser.scripted_server import STATIC, ScriptedServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-START = """(options) => {
-  window.seen = [];
-  window.states = [];
-  window.client = new RealtimeClient(options);
-  client.on("*", (message) => seen.push(message));
-  client.on("state", (snapshot) => states.push(snapshot.state));
-  client.connect();
-}"""
-RECORD_TIMERS = """() => {
-  const original = window.setTimeout;
-  window.delays = [];
-  window.setTimeout = (callback, delay, ...rest) => { delays.push(delay); return original(callback, delay, ...rest); };
-}"""
-
-
-def durable(seq: int, *, unread: int = 0, rev: int | None = None, **data: object) -> Message:
-    return {
-        "type": "project_update",
-        "data": {"title": f"n{seq}", "message": "", **data},
-        "timestamp": "2026-01-01T00:00:00.000Z",
-        "id": f"id-{seq}",
-        "seq": seq,
-        "unread": unread,
-        "rev": seq if rev is None else rev,
-    }
-
-
-def stored(seq: int) -> Message:
-    return {
-        "id": f"id-{seq}",
-        "seq": seq,
-        "type": "project_update",
-        "title": f"n{seq}",
-        "message": "",
-        "data": {"projectId": "p"},
-        "readAt": None,
-        "createdAt": "2026-01-01T00:00:00.000Z",
-    }
-
-
-class Client:
-    """The client in the page, as a test drives it."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-
-    async def start(self, **options: object) -> None:
-        await self.page.evaluate(START, options)
-
-    async def call(self, expression: str, argument: object = None) -> Any:
-        return await self.page.evaluate(expression, argument)
-
-    async def seqs(self) -> list[int]:
-        """The durable messages that were told, in the order they were told."""
-        seqs: list[int] = await self.page.evaluate("seen.filter((m) => m.seq !== undefined).map((m) => m.seq)")
-        return seqs
-
-    async def until(self, condition: str) -> None:
-        await self.page.wait_for_function(condition)
-
-    async def until_state(self, state: str) -> dict[str, Any]:
-        await self.until(f"client.getSnapshot().state === {json.dumps(state)}")
-        snapshot: dict[str, Any] = await self.page.evaluate("client.getSnapshot()")
-        return snapshot
-
-    async def until_seq(self, seq: int) -> None:
-        await self.until(f"seen.some((m) => m.seq === {seq})")
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def client(scripted: ScriptedServer, new_page: NewPage) -> AsyncIterator[Client]:
-    """A page that has the client loaded, with no wait between attempts."""
-    page = await new_page()
-    await page.add_init_script("Math.random = () => 0")
-    await page.goto(scripted.base_url)
-    await page.wait_for_function("window.RealtimeClient !== undefined")
-    yield Client(page)
 
 
 async def test_the_file_is_at_most_4_kib_gzipped() -> None:
@@ -242,17 +161,6 @@ class TestCloseCodes:
 
 
 class TestBackoff:
-    @pytest_asyncio.fixture(loop_scope="session")
-    async def timed(self, scripted: ScriptedServer, new_page: NewPage) -> Client:
-        """A page whose clock the test moves and whose jitter is the greatest."""
-        page = await new_page()
-        await page.clock.install()
-        await page.add_init_script("Math.random = () => 1")
-        await page.goto(scripted.base_url)
-        await page.wait_for_function("window.RealtimeClient !== undefined")
-        await page.evaluate(RECORD_TIMERS)
-        return Client(page)
-
     async def fail(self, client: Client, scripted: ScriptedServer, *, code: int = 1011, reason: str = "") -> int:
         """One connection that ends before its welcome; the wait that follows, in ms."""
         await (await scripted.accept()).close(code, reason)
@@ -297,6 +205,15 @@ class TestBackoff:
         await timed.until_state("waiting")
         await timed.page.clock.run_for(500)
         assert (await scripted.accept()).query["last_seq"] == "1"
+
+    async def test_waking_up_does_not_shorten_the_server_s_time(self, timed: Client, scripted: ScriptedServer) -> None:
+        await timed.start()
+        await (await scripted.accept()).close(1001, "Server shutting down; retry after 9000 ms")
+        await timed.until_state("waiting")
+        await timed.call("dispatchEvent(new Event('online'))")
+        assert 8000 < await timed.call("delays.at(-1)") <= 9000
+        await timed.page.clock.run_for(9000)
+        await scripted.accept()
 
     async def test_offline_ends_and_online_comes_back_soon(self, timed: Client, scripted: ScriptedServer) -> None:
         await timed.start()
@@ -425,198 +342,3 @@ class TestMessages:
         await client.call("client.markRead({ upTo: 3 })")
         assert scripted.reads == [({"upTo": 3}, "csrf-1")]
         assert await client.call("client.getSnapshot().unread") == 0
-
-
-class TestPosition:
-    async def test_is_one_user_s(self, client: Client, scripted: ScriptedServer) -> None:
-        await client.start()
-        socket = await scripted.accept()
-        await socket.sync(head=9, unread=4, rev=90)
-        await client.until("client.getSnapshot().unread === 4")
-        scripted.user_id = "user-2"
-        await socket.close(4001, "Session expired")
-        other = await scripted.accept()
-        assert other.query == {}
-        assert await client.call("client.getSnapshot().unread") is None
-        await other.sync(head=2, unread=1, rev=2)
-        await other.send(durable(3, unread=2, rev=3))
-        await client.until_seq(3)
-        assert await client.call("client.getSnapshot().unread") == 2
-
-    async def test_outlives_the_page_in_storage(self, client: Client, scripted: ScriptedServer) -> None:
-        start = START.replace("(options) =>", "() =>").replace("(options)", "({ storage: sessionStorage })")
-        await client.call(start)
-        socket = await scripted.accept()
-        await socket.sync(head=4)
-        await socket.send(durable(5))
-        await client.until_seq(5)
-        for user_id, query in (("user-2", {}), ("user-1", {"last_seq": "5", "epoch": "E1"})):
-            scripted.user_id = user_id
-            await client.page.reload()
-            await client.until("window.RealtimeClient !== undefined")
-            await client.call(start)
-            assert (await scripted.accept()).query == query
-
-    async def test_storage_that_is_barred_or_spoilt_does_no_harm(
-        self, client: Client, scripted: ScriptedServer
-    ) -> None:
-        await client.call(
-            START.replace("(options) =>", "() =>").replace(
-                "(options)", "({ storage: { getItem: () => '{broken', setItem() { throw new Error('full'); } } })"
-            )
-        )
-        socket = await scripted.accept()
-        await socket.sync(head=4)
-        await socket.send(durable(5))
-        await client.until_seq(5)
-
-
-class TestResync:
-    async def resync(
-        self, client: Client, scripted: ScriptedServer, *, after: int = 2, head: int = 500, epoch: str = "E1"
-    ) -> ScriptedSocket:
-        """A client at 2 of epoch E1 that is told to page up to `head`."""
-        await client.start(lastSeq=2, epoch="E1")
-        socket = await scripted.accept()
-        await socket.welcome()
-        data = {"epoch": epoch, "fromSeq": after, "headSeq": head}
-        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
-        return socket
-
-    async def test_pages_then_what_was_held(self, client: Client, scripted: ScriptedServer) -> None:
-        scripted.notifications = [stored(seq) for seq in range(1, 501)]
-        go_on = asyncio.Event()
-
-        async def wait_at_second(page: int) -> None:
-            if page == 2:
-                await go_on.wait()
-
-        scripted.before_page = wait_at_second
-        socket = await self.resync(client, scripted)
-        await client.until_seq(202)
-        await socket.send(durable(501, unread=77, rev=600), durable(502, unread=78, rev=601))
-        await client.until("client.getSnapshot().unread === 78")  # so they have arrived, and are held
-        go_on.set()
-        await client.until_seq(502)
-        await socket.send(durable(503))
-        await client.until_seq(503)
-        assert await client.seqs() == list(range(3, 504))
-        assert scripted.pages == [2, 202, 402]
-        assert await client.call("seen.filter((m) => m.type === 'resync').length") == 1
-        third = await client.call("seen.find((m) => m.seq === 3)")
-        assert third["data"] == {"title": "n3", "message": "", "projectId": "p"}
-        assert third["timestamp"] == "2026-01-01T00:00:00.000Z"
-
-    async def test_held_messages_that_a_page_had_too_come_once(self, client: Client, scripted: ScriptedServer) -> None:
-        scripted.notifications = [stored(seq) for seq in range(1, 8)]
-        go_on = asyncio.Event()
-
-        async def wait(_: int) -> None:
-            await go_on.wait()
-
-        scripted.before_page = wait
-        socket = await self.resync(client, scripted, head=5)
-        await socket.send(durable(6, unread=9, rev=9), durable(7, unread=10, rev=10), durable(8, unread=11, rev=11))
-        await client.until("client.getSnapshot().unread === 11")
-        go_on.set()
-        await client.until_seq(8)
-        assert await client.seqs() == [3, 4, 5, 6, 7, 8]
-
-    async def test_a_flood_meanwhile_is_read_by_http(self, client: Client, scripted: ScriptedServer) -> None:
-        scripted.notifications = [stored(seq) for seq in range(1, 901)]
-        go_on = asyncio.Event()
-
-        async def wait(_: int) -> None:
-            await go_on.wait()
-
-        scripted.before_page = wait
-        socket = await self.resync(client, scripted, head=100)
-        await socket.send(*(durable(seq, unread=seq, rev=seq + 1000) for seq in range(101, 903)))
-        await client.until("client.getSnapshot().unread === 902")
-        go_on.set()
-        await client.until_seq(902)
-        assert await client.seqs() == list(range(3, 903))
-
-    async def test_what_was_deleted_at_the_end_is_passed_over(self, client: Client, scripted: ScriptedServer) -> None:
-        scripted.notifications = [stored(3), stored(4)]
-        scripted.head_seq = 10
-        socket = await self.resync(client, scripted, head=10)
-        await client.until("client.position.lastSeq === 10")
-        await socket.send(durable(11))
-        await client.until_seq(11)
-        assert await client.seqs() == [3, 4, 11]
-
-    async def test_another_epoch_starts_from_the_beginning(self, client: Client, scripted: ScriptedServer) -> None:
-        scripted.notifications = [stored(1)]
-        socket = await self.resync(client, scripted, after=0, head=1, epoch="E2")
-        await client.until_seq(1)
-        await socket.send(durable(2, unread=2, rev=2))
-        await client.until_seq(2)
-        assert await client.seqs() == [1, 2]
-        await socket.close(4003, "No pong")
-        assert (await scripted.accept()).query == {"last_seq": "2", "epoch": "E2"}
-
-    async def test_an_empty_database_empties_the_badge(self, client: Client, scripted: ScriptedServer) -> None:
-        await client.start()
-        socket = await scripted.accept()
-        await socket.sync(head=9, unread=9, rev=90)
-        await client.until("client.getSnapshot().unread === 9")
-        scripted.head_seq = 0
-        data = {"epoch": "E2", "fromSeq": 0, "headSeq": 0}
-        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
-        await client.until("client.getSnapshot().unread === 0")
-
-    async def test_a_sync_of_another_epoch_is_a_resync(self, client: Client, scripted: ScriptedServer) -> None:
-        scripted.notifications = [stored(1), stored(2)]
-        await client.start(lastSeq=40, epoch="E1")
-        await (await scripted.accept()).sync(head=2, epoch="E2")
-        await client.until_seq(2)
-        assert await client.seqs() == [1, 2]
-        assert await client.call("seen.map((m) => m.type)") == [
-            "system_announcement",
-            "resync",
-            "project_update",
-            "project_update",
-        ]
-
-    async def test_a_page_that_fails_is_fetched_after_a_new_connection(
-        self, client: Client, scripted: ScriptedServer, watch: Watch
-    ) -> None:
-        watch.allow("503")
-        scripted.notifications = [stored(seq) for seq in range(1, 301)]
-        scripted.page_statuses.extend([200, 503])
-        await self.resync(client, scripted, head=300)
-        back = await scripted.accept()
-        assert back.query == {"last_seq": "202", "epoch": "E1"}
-        await back.sync(head=300, resumed_from=202)
-        await back.send(*(durable(seq) for seq in range(203, 301)))
-        await client.until_seq(300)
-        assert await client.seqs() == list(range(3, 301))
-
-    async def test_a_server_that_makes_no_progress_is_left(self, client: Client, scripted: ScriptedServer) -> None:
-        scripted.head_seq = 2
-        await self.resync(client, scripted, head=10)
-        await scripted.accept()
-        assert scripted.pages == [2]
-
-    async def test_a_socket_lost_meanwhile_ends_it(self, client: Client, scripted: ScriptedServer) -> None:
-        scripted.notifications = [stored(seq) for seq in range(1, 301)]
-        go_on = asyncio.Event()
-
-        async def wait_at_second(page: int) -> None:
-            if page == 2:
-                await go_on.wait()
-
-        scripted.before_page = wait_at_second
-        socket = await self.resync(client, scripted, head=300)
-        await client.until_seq(202)
-        await socket.close(1011)
-        back = await scripted.accept()
-        assert back.query["last_seq"] == "202"
-        await back.sync(head=300, resumed_from=202)
-        await back.send(durable(203))
-        await client.until_seq(203)
-        go_on.set()
-        await back.send(durable(204))
-        await client.until_seq(204)
-        assert await client.seqs() == list(range(3, 205))

@@ -26,6 +26,6 @@ async def test_frames_that_nobody_can_be_told_about_stop_no_others(server: Fanou
         await until(look)
     server.stop(0)
     # No database is asked: the frames only wait, and the one too many is refused to a connection that has gone.
-    dispatch = Dispatch(server, Untouched())
+    dispatch = Dispatch(server, Untouched(), lambda _: None)
     for _ in range(10_001):
         dispatch.put(found[0])

@@ -56,9 +56,11 @@ async def test_a_client_that_acknowledges_is_believed_as_far_as_it_was_sent(serv
         [info] = server.connections()
         server.publish([durable(1), durable(2)])
         await frames(socket, 2)
-        assert server.acknowledge(info.connection_id, 2**63)
+        assert server.acknowledge(info.connection_id, 3, '{"type": "error"}')
+        assert (await frame(socket))["type"] == "error"
+        assert server.acknowledge(info.connection_id, 2, '{"type": "error"}')
         assert [one.delivered_seq for one in server.take_progress()] == [2]
-    assert not server.acknowledge("another", 1)
+    assert not server.acknowledge("another", 1, "{}")
 
 
 async def test_what_an_ended_connection_was_sent_is_told_also_after_the_stop(start_server: StartServer) -> None:

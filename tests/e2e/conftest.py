@@ -7,6 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.support.payments import KEY
 from tests.support.people import insert_people
 from tests.support.program import Program, environment, program
 
@@ -15,7 +16,8 @@ from tests.support.program import Program, environment, program
 async def server(tmp_path: Path, database_url: str, connection: asyncpg.Connection) -> AsyncIterator[Program]:
     """`jasaweb-rt serve`, with the people of the tests in its database."""
     await insert_people(connection)
-    async with program(tmp_path, environment(database_url, DRAIN_SECONDS="5"), "serve") as running:
+    environ = environment(database_url, DRAIN_SECONDS="5", MIDTRANS_SERVER_KEY=KEY)
+    async with program(tmp_path, environ, "serve") as running:
         await running.url()
         yield running
 

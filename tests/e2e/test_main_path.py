@@ -6,8 +6,9 @@ from typing import Any
 
 import asyncpg
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
+from tests.support.live_sockets import socket_of, sockets_of
 from tests.support.people import PASSWORD, bearer
 from tests.support.sockets import frame
 
@@ -21,21 +22,14 @@ async def log_in(http: httpx.AsyncClient, user_id: str) -> None:
     assert response.status_code == 200
 
 
-async def socket_of(http: httpx.AsyncClient, user_id: str) -> ClientConnection:
-    """A socket as a client opens it: token first; welcome and sync are read."""
-    issued = (await http.post("/api/websocket/token", headers=bearer(user_id))).json()
-    socket = await connect(f"{issued['connectionUrl']}?token={issued['token']}")
-    assert (await frame(socket))["data"]["title"] == "Connected"
-    assert (await frame(socket))["type"] == "sync"
-    return socket
-
-
 async def test_a_client_logs_in_and_sees_what_an_admin_changes(http: httpx.AsyncClient) -> None:
     await log_in(http, "client")
     issued = (await http.post("/api/websocket/token")).json()
     assert issued["connectionUrl"] == f"{str(http.base_url).replace('http', 'ws').rstrip('/')}/ws"
-    admin = await socket_of(http, "admin")
-    async with connect(f"{issued['connectionUrl']}?token={issued['token']}") as socket:
+    async with (
+        socket_of(http, "admin") as admin,
+        connect(f"{issued['connectionUrl']}?token={issued['token']}") as socket,
+    ):
         assert (await frame(socket))["type"] == "system_announcement"
         assert (await frame(socket))["type"] == "sync"
         changed = await http.patch("/api/projects/p-client", json={"status": "review"}, headers=bearer("admin"))
@@ -52,7 +46,6 @@ async def test_a_client_logs_in_and_sees_what_an_admin_changes(http: httpx.Async
         }
         alert = await frame(admin)
         assert (alert["type"], alert["data"]["event"]) == ("admin_alert", "project_status_change")
-        await admin.close()
         # By cookie: the CSRF header is needed, and the log-in page's GET has set the token.
         refused = await http.post("/api/notifications/read", json={"ids": [told["id"]]})
         assert (refused.status_code, refused.json()["success"]) == (403, False)
@@ -71,15 +64,14 @@ async def test_a_client_logs_in_and_sees_what_an_admin_changes(http: httpx.Async
 async def test_a_foreign_insert_is_pushed_to_its_user_and_nobody_else(
     http: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
-    client, other = await socket_of(http, "client"), await socket_of(http, "other")
-    await connection.execute(
-        "insert into public.real_time_notifications (id, user_id, type, title, message) values "
-        "('n-1', 'client', 'user_message', 'Hello', 'From SQL'), ('n-2', 'other', 'user_message', 'Other', 'Theirs')"
-    )
-    assert (await frame(client))["data"] == {"title": "Hello", "message": "From SQL"}
-    assert (await frame(other))["data"] == {"title": "Other", "message": "Theirs"}
-    await client.close()
-    await other.close()
+    async with sockets_of(http, "client", "other") as (client, other):
+        await connection.execute(
+            "insert into public.real_time_notifications (id, user_id, type, title, message) values"
+            " ('n-1', 'client', 'user_message', 'Hello', 'From SQL'),"
+            " ('n-2', 'other', 'user_message', 'Other', 'Theirs')"
+        )
+        assert (await frame(client))["data"] == {"title": "Hello", "message": "From SQL"}
+        assert (await frame(other))["data"] == {"title": "Other", "message": "Theirs"}
 
 
 async def test_what_a_client_may_not_do(http: httpx.AsyncClient) -> None:

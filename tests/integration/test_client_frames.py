@@ -1,4 +1,4 @@
-"""Frames from clients: what they do, for whom, and that a refused one changes nothing."""
+"""Frames from clients: what they do, and for whom. The refused ones: tests/e2e/test_wrong_input.py."""
 
 import asyncio
 import json
@@ -128,35 +128,16 @@ async def test_messages_between_people(gateway: Gateway) -> None:
         await nothing_waits(gateway, anna, citra)
 
 
-REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
-    ("anna", "project_update", PROJECT_UPDATE, "forbidden"),
-    ("anna", "system_announcement", ANNOUNCEMENT, "forbidden"),
-    ("anna", "admin_alert", ALERT, "forbidden"),
-    ("anna", "user_message", {"toUserId": "budi", "subject": "s", "content": "c"}, "forbidden"),
-    ("anna", "user_message", {"toUserId": "nobody", "subject": "s", "content": "c"}, "forbidden"),
-    ("anna", "user_message", {"toUserId": "citra", "subject": "s"}, "invalid_data"),
-    ("citra", "user_message", {"toUserId": "nobody", "subject": "s", "content": "c"}, "not_found"),
-    ("citra", "project_update", {"projectId": "p-none", "newStatus": "review"}, "not_found"),
-    ("citra", "project_update", {"projectId": "p", "newStatus": "finished"}, "invalid_data"),
-    ("citra", "project_update", {"projectId": "p"}, "invalid_data"),
-    ("citra", "system_announcement", {**ANNOUNCEMENT, "audience": "nobody"}, "invalid_data"),
-    ("citra", "admin_alert", {**ALERT, "projectId": "p-none"}, "not_found"),
-]
-
-
-@pytest.mark.parametrize(("sender", "kind", "data", "code"), REFUSED)
-async def test_a_refused_frame_changes_nothing(
-    gateway: Gateway, connection: asyncpg.Connection, sender: str, kind: str, data: dict[str, Any], code: str
-) -> None:
+async def test_an_ack_is_at_most_of_what_was_sent(gateway: Gateway) -> None:
     async with AsyncExitStack() as stack:
-        socket = await joined(stack, gateway, sender, "admin" if sender == "citra" else "client")
-        await send(socket, kind, data, ref="mine")
-        error = await frame(socket)
-        assert (error["type"], error["data"]["code"], error["data"]["ref"]) == ("error", code, "mine")
-        assert error["data"]["message"]
-        await nothing_waits(gateway, socket)
-    assert await connection.fetchval("select count(*) from public.real_time_notifications") == 0
-    assert await connection.fetchval("select status::text from public.projects where id = 'p'") == "in_progress"
+        anna, citra = await joined(stack, gateway, "anna"), await joined(stack, gateway, "citra", "admin")
+        await send(citra, "user_message", {"toUserId": "anna", "subject": "s", "content": "c"})
+        assert (await frame(anna))["seq"] == 1
+        await send(anna, "ack", {"seq": 1})
+        await send(anna, "ack", {"seq": 2}, ref="beyond")
+        error = (await frame(anna))["data"]
+        assert (error["code"], error["ref"]) == ("invalid_data", "beyond")
+        await nothing_waits(gateway, anna)
 
 
 async def test_the_role_is_what_the_database_says_now(gateway: Gateway, connection: asyncpg.Connection) -> None:

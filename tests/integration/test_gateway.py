@@ -180,30 +180,6 @@ async def test_every_device_agrees_on_what_is_read(gateway: Gateway, connection:
             assert (await frame(socket))["data"]["unread"] == 0
 
 
-@pytest.mark.parametrize(
-    ("sent", "code", "ref"),
-    [
-        ("not json", "invalid_frame", None),
-        ('["type"]', "invalid_frame", None),
-        ('{"type": "read", "id": "x"}', "invalid_frame", None),
-        ('{"type": "dance", "data": {}, "id": "x"}', "unknown_type", "x"),
-        ('{"type": "read", "data": {"upTo": -1}, "id": "x"}', "invalid_data", "x"),
-        ('{"type": "read", "data": {"upTo": 1, "more": 1}, "id": "x"}', "invalid_data", "x"),
-        ('{"type": "refresh", "data": {"token": "no"}, "id": "x"}', "invalid_token", "x"),
-    ],
-)
-async def test_a_wrong_frame_is_answered_and_changes_nothing(
-    gateway: Gateway, sent: str, code: str, ref: str | None
-) -> None:
-    async with opened(gateway.server, "anna") as socket:
-        await frame(socket)
-        await socket.send(sent)
-        error = await frame(socket)
-        assert (error["type"], error["data"]["code"], error["data"]["ref"]) == ("error", code, ref)
-        gateway.server.broadcast_to_user("anna", '{"still": "open"}')
-        assert await frame(socket) == {"still": "open"}
-
-
 async def test_an_unknown_user_and_a_changed_role(gateway: Gateway) -> None:
     async with opened(gateway.server, "nobody") as socket:
         assert await closed(socket) == (1008, "Invalid authentication")

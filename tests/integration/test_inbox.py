@@ -41,7 +41,7 @@ async def test_stored_and_found_again(connection: asyncpg.Connection) -> None:
 async def test_nobodys_inbox_is_empty(connection: asyncpg.Connection) -> None:
     assert await inbox(connection, "nobody") == ([], 0, 0, 0, 0)
     assert await notifications.get_counters(connection, "nobody") == (0, 0, 0)
-    assert await notifications.mark_read_up_to(connection, "nobody", 5) == (0, 0, 0)
+    assert await notifications.mark_read_up_to(connection, "nobody", 5) == (0, (0, 0, 0))
 
 
 async def test_nothing_to_store(connection: asyncpg.Connection) -> None:
@@ -91,16 +91,15 @@ async def test_mark_by_id(connection: asyncpg.Connection) -> None:
     ids = await insert_many(connection, [new("anna") for _ in range(3)])
     [other] = await insert_many(connection, [new("budi")])
     await drained(connection)
-    assert await notifications.mark_read_ids(connection, "anna", [ids[2], ids[0], other, "unknown"]) == Counters(
-        3, 1, 2
-    )
+    marked = await notifications.mark_read_ids(connection, "anna", [ids[2], ids[0], other, "unknown"])
+    assert marked == (2, Counters(3, 1, 2))
     [event] = await drained(connection)
     assert event.read_detail is not None
     assert sorted(event.read_detail.ids or ()) == sorted([ids[0], ids[2]])
     # Marked before: the time of the first reading stays, and nobody is told.
     before = (await inbox(connection, "anna")).items[0].read_at
-    assert await notifications.mark_read_ids(connection, "anna", ids[:1]) == Counters(3, 1, 2)
-    assert await notifications.mark_read_ids(connection, "anna", []) == Counters(3, 1, 2)
+    assert await notifications.mark_read_ids(connection, "anna", ids[:1]) == (0, Counters(3, 1, 2))
+    assert await notifications.mark_read_ids(connection, "anna", []) == (0, Counters(3, 1, 2))
     assert (await inbox(connection, "anna")).items[0].read_at == before
     assert await drained(connection) == []
     assert (await inbox(connection, "budi")).unread == 1
@@ -111,10 +110,10 @@ async def test_mark_up_to(connection: asyncpg.Connection) -> None:
     await insert_many(connection, [new("budi")])
     await notifications.mark_read_ids(connection, "anna", ids[:1])
     await drained(connection)
-    assert await notifications.mark_read_up_to(connection, "anna", 1200) == Counters(1500, 300, 3)
+    assert await notifications.mark_read_up_to(connection, "anna", 1200) == (1199, Counters(1500, 300, 3))
     [event] = await drained(connection)
     assert (event.user_id, event.read_detail, event.unread, event.rev) == ("anna", ReadDetail(up_to=1200), 300, 3)
-    assert await notifications.mark_read_up_to(connection, "anna", 10**15) == Counters(1500, 0, 4)
+    assert await notifications.mark_read_up_to(connection, "anna", 10**15) == (300, Counters(1500, 0, 4))
     assert (await inbox(connection, "budi")).unread == 1
     await check_ledger(connection)
 

@@ -215,7 +215,7 @@ async def test_a_foreign_search_path_does_not_matter(empty_database_url: str) ->
     assert await connection.fetchval("show search_path") == "elsewhere"
     new = notifications.NewNotification(user_id="u", type="admin_alert", title="t", message="m")
     await notifications.insert_many(connection, [new])
-    assert (await notifications.mark_read_up_to(connection, "u", 1)) == (1, 0, 2)
+    assert (await notifications.mark_read_up_to(connection, "u", 1)) == (1, (1, 0, 2))
     assert [item.id for item in (await notifications.inbox(connection, "u")).items] == [new.id]
     assert len(await outbox.drain(connection, 10)) == 2
     await connection.close()

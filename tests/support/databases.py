@@ -43,6 +43,24 @@ async def add_users(connection: asyncpg.Connection, *users: tuple[str, str]) -> 
 
 
 @contextlib.asynccontextmanager
+async def away(url: str, database_url: str) -> AsyncIterator[None]:
+    """Inside the block there is no such database; connections to it are ended."""
+    name = urllib.parse.urlsplit(database_url).path.removeprefix("/")
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f'alter database "{name}" allow_connections false')
+        await connection.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = $1", name
+        )
+        await connection.execute(f'alter database "{name}" rename to "{name}_away"')
+        yield
+        await connection.execute(f'alter database "{name}_away" rename to "{name}"')
+        await connection.execute(f'alter database "{name}" allow_connections true')
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
 async def add_role(url: str, *grants: str) -> AsyncIterator[str]:
     """A role that may do nothing but what `grants` say, each like `select on public.users`; gone with the block."""
     role = f"role_{uuid.uuid4().hex}"

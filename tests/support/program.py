@@ -117,6 +117,25 @@ async def program(folder: Path, environ: Mapping[str, str], *arguments: str) -> 
         await running.clear_away()
 
 
+@asynccontextmanager
+async def python(folder: Path, environ: Mapping[str, str], *arguments: str) -> AsyncIterator[Program]:
+    """Starts Python with `arguments`, in `folder`; it is gone at the end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=folder,
+        env=dict(environ),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    running = Program(process)
+    try:
+        yield running
+    finally:
+        await running.clear_away()
+
+
 def names(folder: Path) -> list[str]:
     """What lies in a folder."""
     return sorted(path.name for path in folder.iterdir())

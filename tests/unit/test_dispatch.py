@@ -50,7 +50,7 @@ def ack(user_id: str, seq: int) -> ClientFrame:
 
 def dispatching(handlers: Handlers) -> tuple[Dispatch, Server]:
     server = Server()
-    return Dispatch(cast("FanoutServer", server), handlers), server
+    return Dispatch(cast("FanoutServer", server), handlers, lambda _: None), server
 
 
 async def settle(handlers: Handlers, count: int) -> None:

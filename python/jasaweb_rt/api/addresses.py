@@ -12,7 +12,7 @@ from litestar.connection import ASGIConnection
 from jasaweb_rt.config import Settings
 from jasaweb_rt.exceptions import InvalidInputError
 
-__all__ = ["connection_url", "is_from_metrics_network", "is_own_origin", "is_secure", "server_url"]
+__all__ = ["connection_url", "is_from_metrics_network", "is_own_origin", "is_secure", "server_url", "url_beside"]
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -37,6 +37,22 @@ def server_url(connection: Connection, settings: Settings) -> str:
 def connection_url(connection: Connection, settings: Settings) -> str:
     """The `ws:` or `wss:` URL of the WebSocket."""
     return f"{server_url(connection, settings).replace('http', 'ws', 1)}/ws"
+
+
+def url_beside(connection: Connection, settings: Settings, port: int) -> str:
+    """The `ws:` or `wss:` URL of a WebSocket that has a `port` of its own beside an application's.
+
+    No front door stands before that application, so of the headers only `Host` is looked at.
+
+    Raises:
+        InvalidInputError: the `Host` header is missing or is no host.
+    """
+    if settings.public_url:
+        return connection_url(connection, settings)
+    host = _HOST.fullmatch(connection.headers.get("host") or "")
+    if host is None:
+        raise InvalidInputError("The Host header is not valid")
+    return f"{'wss' if connection.scope['scheme'] == 'https' else 'ws'}://{host[1]}:{port}/ws"
 
 
 def is_secure(connection: Connection, settings: Settings) -> bool:

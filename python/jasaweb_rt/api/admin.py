@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Controller, delete, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from jasaweb_rt.api.errors import documented
 from jasaweb_rt.auth.guards import must_be_admin
+from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.broadcasts import Broadcast
 from jasaweb_rt.exceptions import NotFoundError
 from jasaweb_rt.gateway import ConnectionInfo
@@ -148,15 +149,18 @@ class AdminController(Controller):
         services: NamedDependency[Services],
         user_id: Annotated[str | None, QueryParameter(name="userId")] = None,
         role: Annotated[Literal["admin", "client"] | None, QueryParameter()] = None,
+        search: Annotated[
+            str, QueryParameter(max_length=200, description="what name, user id or address holds, in any case")
+        ] = "",
         limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="items at most")] = 100,
         offset: Annotated[int, QueryParameter(ge=0, le=2**31 - 1, description="items to pass over")] = 0,
     ) -> ConnectionList:
-        """Lists who is connected; of one user or role where that is asked for."""
+        """Lists who is connected; of one user or role, or by a part of the name, where that is asked for."""
         # It waits for every shard, so not on this loop.
         found = [
             connection
             for connection in await asyncio.to_thread(services.gateway.server.connections)
-            if user_id in (None, connection.user_id) and role in (None, connection.role)
+            if user_id in (None, connection.user_id) and role in (None, connection.role) and _holds(connection, search)
         ]
         found.sort(key=lambda connection: (connection.connected_at, connection.connection_id))
         page = found[offset : offset + limit]
@@ -169,11 +173,21 @@ class AdminController(Controller):
             raise NotFoundError("There is no such connection")
 
     @post("/broadcast", status_code=200, responses=documented(400, 401, 403, 404, 409, 429, 503))
-    async def broadcast(self, data: JSONBody[BroadcastBody], services: NamedDependency[Services]) -> BroadcastResult:
+    async def broadcast(
+        self, request: Request[User, Any, Any], data: JSONBody[BroadcastBody], services: NamedDependency[Services]
+    ) -> BroadcastResult:
         """Tells an audience something: durably, or only those who are connected now."""
-        broadcast = data.broadcast()
-        count = await services.broadcasts.store(broadcast) if data.durable else services.broadcasts.send(broadcast)
+        broadcast, actor = data.broadcast(), request.user
+        if data.durable:
+            count = await services.broadcasts.store(broadcast, actor)
+        else:
+            count = services.broadcasts.send(broadcast, actor)
         return BroadcastResult(durable=data.durable, count=count)
+
+
+def _holds(connection: ConnectionInfo, words: str) -> bool:
+    looked_at = (connection.name, connection.user_id, connection.client_address)
+    return any(words.casefold() in text.casefold() for text in looked_at)
 
 
 def _moment(seconds: float) -> str:

@@ -45,8 +45,14 @@ _STATUS: dict[type[RealtimeError], int] = {
     OverloadedError: 503,
     ServerStoppedError: 503,
 }
+_BODY_IS_NOT_JSON = "The body is not valid JSON"
 _DATABASE_UNAVAILABLE = "The database is not available; try again later"
-_SENTENCES = {401: "Authentication required", 404: "Not found", 405: "This method is not allowed here"}
+_SENTENCES = {
+    401: "Authentication required",
+    404: "Not found",
+    405: "This method is not allowed here",
+    413: "The body is too large",
+}
 _MEANINGS = {
     400: "The request breaks a rule; the sentence names it",
     401: "Nobody is signed in",
@@ -109,8 +115,12 @@ def _on_any_other(_: AnyRequest, error: Exception) -> Response[ErrorBody]:
     if is_unavailable(error) or isinstance(error, asyncpg.QueryCanceledError):
         logger.error("the database failed a request: %s", error)
         return _answer(503, _DATABASE_UNAVAILABLE, {"Retry-After": "5"})
-    if isinstance(error, RecursionError) and _arose_in(error, decode_json.__name__):
-        return _answer(400, "The body is nested too deep")
+    # These two faults of a body are not among msgspec's own errors, so Litestar hands them on as they are.
+    if _arose_in(error, decode_json.__name__):
+        if isinstance(error, RecursionError):
+            return _answer(400, "The body is nested too deep")
+        if isinstance(error, UnicodeDecodeError):
+            return _answer(400, _BODY_IS_NOT_JSON)
     return _internal(error)
 
 
@@ -126,19 +136,22 @@ def _internal(error: Exception) -> Response[ErrorBody]:
 
 def _body_sentence(error: HTTPException) -> str | None:
     if isinstance(error.__cause__, SerializationException):
-        return "The body is not valid JSON"
+        return _BODY_IS_NOT_JSON
     return None
 
 
 def _validation_sentence(error: HTTPException) -> str | None:
     """The faults that Litestar lists beside a validation error, each with its field."""
     faults = error.extra if isinstance(error.extra, list) else []
-    sentences = [
-        f"{fault['key']}: {fault['message']}" if fault.get("key") else str(fault.get("message"))
-        for fault in faults
-        if isinstance(fault, dict)
-    ]
-    return "; ".join(sentences) or None
+    return "; ".join(_fault_sentence(fault) for fault in faults if isinstance(fault, dict)) or None
+
+
+def _fault_sentence(fault: dict[str, Any]) -> str:
+    key, message = fault.get("key"), str(fault.get("message"))
+    # Where an argument did not come at all, Litestar hands on what its look-up raised: the name in quotes.
+    if key and message == repr(key):
+        return "The body is missing" if key == "data" else f"{key} is missing"
+    return f"{key}: {message}" if key else message
 
 
 exception_handlers: ExceptionHandlersMap = {

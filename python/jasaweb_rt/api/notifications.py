@@ -1,6 +1,6 @@
 """The caller's inbox: page through it, mark it read."""
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, get, post
@@ -12,7 +12,6 @@ from jasaweb_rt.auth.guards import must_be_signed_in
 from jasaweb_rt.database import notifications
 from jasaweb_rt.database.notifications import Notification
 from jasaweb_rt.database.users import User
-from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.messages import Read, timestamp
 from jasaweb_rt.services import Services
 
@@ -98,16 +97,7 @@ class NotificationsController(Controller):
         self, request: Request[User, Any, Any], data: JSONBody[Read], services: NamedDependency[Services]
     ) -> CountersBody:
         """Marks notifications of the caller as read: `ids`, or everything `upTo` a seq. Others' ids change nothing."""
-        user_id = request.user.id
-        if isinstance(ids := data.ids, list):
-            counters = await in_transaction(
-                services.connection, lambda connection: notifications.mark_read_ids(connection, user_id, ids)
-            )
-        else:
-            up_to = cast("int", data.up_to)  # `Read` holds one of both
-            counters = await in_transaction(
-                services.connection, lambda connection: notifications.mark_read_up_to(connection, user_id, up_to)
-            )
+        counters = await services.inbox.mark_read(request.user.id, data)
         return CountersBody(unread=counters.unread, rev=counters.rev)
 
 

@@ -1,70 +1,20 @@
-"""The pages and their files. All are read into memory at start, so that no path can lead out of the folder."""
+"""The pages, and the files that they name."""
 
-import hashlib
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
-from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response import Redirect
 
 from jasaweb_rt.api.addresses import connection_url
+from jasaweb_rt.api.web_files import COMMON_HEADERS, WebFile, WebFiles
 from jasaweb_rt.database.users import User
 from jasaweb_rt.services import Services
 
-__all__ = ["PagesController", "StaticController", "WebFiles"]
-
-_MEDIA_TYPES = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".ico": "image/x-icon",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".map": "application/json",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".webp": "image/webp",
-    ".woff2": "font/woff2",
-}
-_WEB = Path(__file__).parent.parent / "web"
-_COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
-
-
-class WebFile(msgspec.Struct, frozen=True):
-    """A file as it is served."""
-
-    content: bytes
-    media_type: str
-    etag: str
-    """Strong validator (RFC 9110 section 8.8.3): the hash of the content."""
-
-
-class WebFiles:
-    """What lies below a folder, by path relative to it, with `/`."""
-
-    def __init__(self, folder: Path = _WEB) -> None:
-        self._files = {
-            path.relative_to(folder).as_posix(): WebFile(
-                content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            )
-            for path in sorted(folder.rglob("*"))
-            if (media_type := _MEDIA_TYPES.get(path.suffix)) and path.is_file()
-            for content in [path.read_bytes()]
-        }
-
-    def find(self, name: str) -> WebFile:
-        """The file of that name.
-
-        Raises:
-            NotFoundException: there is none.
-        """
-        if (file := self._files.get(name)) is None:
-            raise NotFoundException
-        return file
+__all__ = ["PagesController", "StaticController"]
 
 
 class StaticController(Controller):
@@ -81,14 +31,16 @@ class StaticController(Controller):
         """Serves a file, or 304 where the client has it already."""
         file = web_files.find(f"static/{file_path.as_posix().lstrip('/')}")
         # Asked for each time, answered by 304 mostly: a new version is never mixed with an old one.
-        headers = {**_COMMON_HEADERS, "ETag": file.etag, "Cache-Control": "no-cache"}
-        if _names(request.headers.get("if-none-match", ""), file.etag):
+        content, etag, coding = file.for_request(request)
+        headers = {**COMMON_HEADERS, **coding, "ETag": etag, "Cache-Control": "no-cache"}
+        if _names(request.headers.get("if-none-match", ""), etag):
+            headers.pop("Content-Encoding", None)  # of the content, which is not here
             return Response(b"", status_code=304, headers=headers, media_type=file.media_type)
-        return Response(file.content, headers=headers, media_type=file.media_type)
+        return Response(content, headers=headers, media_type=file.media_type)
 
 
 class PagesController(Controller):
-    """Log-in page and client dashboard."""
+    """Log-in page, client dashboard and the page for administrators."""
 
     include_in_schema = False
 
@@ -109,8 +61,7 @@ class PagesController(Controller):
             return Redirect("/client/dashboard", status_code=302)
         file = web_files.find("templates/login.html")
         if services.demo:
-            content = file.content.replace(b'data-demo="false"', b'data-demo="true"')
-            file = msgspec.structs.replace(file, content=content)
+            file = WebFile.of(file.content.replace(b'data-demo="false"', b'data-demo="true"'), file.media_type)
         return _page(request, services, file)
 
     @get("/client/dashboard")
@@ -125,6 +76,20 @@ class PagesController(Controller):
             return Redirect(f"/login?{urlencode({'next': '/client/dashboard'})}", status_code=302)
         return _page(request, services, web_files.find("templates/dashboard.html"))
 
+    @get("/admin/realtime")
+    async def admin(
+        self,
+        request: Request[User | None, Any, Any],
+        services: NamedDependency[Services],
+        web_files: NamedDependency[WebFiles],
+    ) -> Response[bytes] | Redirect:
+        """Shows the page for administrators; sends clients to their dashboard, and nobody to the log-in first."""
+        if request.user is None:
+            return Redirect(f"/login?{urlencode({'next': '/admin/realtime'})}", status_code=302)
+        if request.user.role != "admin":
+            return Redirect("/client/dashboard", status_code=302)
+        return _page(request, services, web_files.find("templates/admin.html"))
+
 
 def _page(request: Request[Any, Any, Any], services: Services, file: WebFile) -> Response[bytes]:
     socket = connection_url(request, services.settings).removesuffix("/ws")
@@ -132,8 +97,9 @@ def _page(request: Request[Any, Any, Any], services: Services, file: WebFile) ->
         f"default-src 'self'; connect-src 'self' {socket}/; object-src 'none'; base-uri 'none'; form-action 'self';"
         " frame-ancestors 'none'"
     )
-    headers = {**_COMMON_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
-    return Response(file.content, headers=headers, media_type=file.media_type)
+    content, _, coding = file.for_request(request)
+    headers = {**COMMON_HEADERS, **coding, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
+    return Response(content, headers=headers, media_type=file.media_type)
 
 
 def _names(if_none_match: str, etag: str) -> bool:

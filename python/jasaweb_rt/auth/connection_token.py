@@ -23,21 +23,25 @@ class ConnectionToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def issue(
-    *, user_id: str, role: str, name: str, secret: str, session_exp: int, lifetime: int = LIFETIME_SECONDS
+    *, user_id: str, role: str, name: str, secret: str, session_exp: int | None, lifetime: int = LIFETIME_SECONDS
 ) -> ConnectionToken:
-    """A token for `lifetime` seconds, but never beyond `session_exp` (Unix time), which ends the socket too."""
+    """A token for `lifetime` seconds, but never beyond `session_exp` (Unix time), which ends the socket too.
+
+    Without `session_exp` the socket has no such end.
+    """
     now = int(time.time())
-    expires = min(now + lifetime, session_exp)
-    claims = {
+    expires = now + lifetime if session_exp is None else min(now + lifetime, session_exp)
+    claims: dict[str, object] = {
         "aud": AUDIENCE,
         "sub": user_id,
         "role": role,
         "name": name,
         "iat": now,
         "exp": expires,
-        "session_exp": session_exp,
         "jti": uuid7(),
     }
+    if session_exp is not None:
+        claims["session_exp"] = session_exp
     return ConnectionToken(
         token=jwt.encode(claims, secret, algorithm="HS256"), expires_at=datetime.fromtimestamp(expires, UTC)
     )

@@ -32,6 +32,12 @@ def is_unavailable(error: BaseException, connection: asyncpg.Connection | None =
     return False
 
 
+def is_fault_of_rows(error: asyncpg.PostgresError) -> bool:
+    """Whether a row that was to be written is at fault, as others would not be: its values, or a constraint."""
+    # Data exceptions, and violations of integrity.
+    return str(error.sqlstate or "").startswith(("22", "23"))
+
+
 def unavailable(error: BaseException, where: str = "PostgreSQL") -> DatabaseUnavailableError:
     """The error that callers see for `error`; `where` names the server, without its password."""
     cause = str(error).strip().rstrip(".") or type(error).__name__

@@ -55,6 +55,15 @@ class Counters(NamedTuple):
     rev: int
 
 
+class Marked(NamedTuple):
+    """What marking notifications as read has done."""
+
+    changed: int
+    """How many were unread and now are read."""
+    counters: Counters
+    """After that."""
+
+
 class Inbox(NamedTuple):
     """A page of an inbox, and where it stands; one consistent read."""
 
@@ -163,9 +172,9 @@ async def get_counters(connection: asyncpg.Connection, user_id: str) -> Counters
     return Counters(0, 0, 0) if row is None else Counters(*row)
 
 
-async def mark_read_ids(connection: asyncpg.Connection, user_id: str, ids: Sequence[str]) -> Counters:
-    """Marks those of `ids` that are the user's and unread, passes over others, and returns the counters after that."""
-    await connection.execute(
+async def mark_read_ids(connection: asyncpg.Connection, user_id: str, ids: Sequence[str]) -> Marked:
+    """Marks those of `ids` that are the user's and unread; others are passed over."""
+    done = await connection.execute(
         """
         with mine as (
           select id from public.real_time_notifications
@@ -176,16 +185,16 @@ async def mark_read_ids(connection: asyncpg.Connection, user_id: str, ids: Seque
         user_id,
         list(ids),
     )
-    return await get_counters(connection, user_id)
+    return Marked(_row_count(done), await get_counters(connection, user_id))
 
 
-async def mark_read_up_to(connection: asyncpg.Connection, user_id: str, seq: int) -> Counters:
-    """Marks all of the user's unread notifications up to `seq` by one statement, and returns the counters after that.
+async def mark_read_up_to(connection: asyncpg.Connection, user_id: str, seq: int) -> Marked:
+    """Marks all of the user's unread notifications up to `seq` by one statement.
 
     Its devices are told `{"upTo": seq}`, not each id.
     """
     # Rows are locked in the order of their ids, as by mark_read_ids, so that two devices do not wait for each other.
-    await connection.execute(
+    done = await connection.execute(
         """
         with told as materialized (
           select set_config('jasaweb_rt.read_up_to', $2::bigint::text, true) as up_to
@@ -201,7 +210,12 @@ async def mark_read_up_to(connection: asyncpg.Connection, user_id: str, seq: int
         user_id,
         seq,
     )
-    return await get_counters(connection, user_id)
+    return Marked(_row_count(done), await get_counters(connection, user_id))
+
+
+def _row_count(command_tag: str) -> int:
+    """Rows that a statement changed: `UPDATE 3` is 3."""
+    return int(command_tag.rpartition(" ")[2])
 
 
 def notification_of(row: asyncpg.Record) -> Notification:

@@ -8,7 +8,8 @@ import msgspec
 from jasaweb_rt.database import projects
 from jasaweb_rt.database.notifications import NotificationType
 from jasaweb_rt.database.pool import Connect
-from jasaweb_rt.database.users import Role
+from jasaweb_rt.database.users import Role, User
+from jasaweb_rt.domain.events import AdminsAlerted, AnnouncementMade, Emit
 from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.exceptions import NotFoundError
 from jasaweb_rt.messages import AdminAlert, Audience, SystemAnnouncement
@@ -38,12 +39,13 @@ class RoleNotifier(Protocol):
 class AnnouncementService:
     """Announces and alerts, durably: who is away finds it later."""
 
-    def __init__(self, connect: Connect, notifier: RoleNotifier) -> None:
+    def __init__(self, connect: Connect, notifier: RoleNotifier, emit: Emit) -> None:
         self._connect = connect
         self._notifier = notifier
+        self._emit = emit
 
-    async def announce(self, announcement: SystemAnnouncement, audience: Audience) -> int:
-        """Tells everyone in `audience`, and returns how many there are.
+    async def announce(self, announcement: SystemAnnouncement, audience: Audience, actor: User) -> int:
+        """Tells everyone in `audience` in the name of `actor`, and returns how many there are.
 
         Raises:
             ConflictError: others kept changing the same rows.
@@ -59,10 +61,12 @@ class AnnouncementService:
                 connection=connection,
             )
 
-        return len(await in_transaction(self._connect, work))
+        count = len(await in_transaction(self._connect, work))
+        self._emit(AnnouncementMade(announcement=announcement, audience=audience, recipients=count, by=actor.name))
+        return count
 
-    async def alert_admins(self, alert: AdminAlert) -> int:
-        """Tells every administrator, and returns how many there are.
+    async def alert_admins(self, alert: AdminAlert, actor: User) -> int:
+        """Tells every administrator in the name of `actor`, and returns how many there are.
 
         Raises:
             NotFoundError: the alert names a project that does not exist.
@@ -81,4 +85,6 @@ class AnnouncementService:
                 connection=connection,
             )
 
-        return len(await in_transaction(self._connect, work))
+        count = len(await in_transaction(self._connect, work))
+        self._emit(AdminsAlerted(alert=alert, recipients=count, by=actor.name))
+        return count

@@ -8,7 +8,9 @@ import msgspec
 
 from jasaweb_rt.database.notifications import NotificationType
 from jasaweb_rt.database.pool import Connect
+from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.announcements import ROLES, RoleNotifier
+from jasaweb_rt.domain.events import BroadcastMade, Emit
 from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.exceptions import InvalidInputError, NotFoundError
 from jasaweb_rt.messages import MAX_DURABLE_BYTES, Audience, Envelope, encode, now_timestamp, uuid7
@@ -58,12 +60,13 @@ class Speaker(RoleNotifier, Protocol):
 class BroadcastService:
     """Broadcasts, durably or not."""
 
-    def __init__(self, connect: Connect, speaker: Speaker) -> None:
+    def __init__(self, connect: Connect, speaker: Speaker, emit: Emit) -> None:
         self._connect = connect
         self._speaker = speaker
+        self._emit = emit
 
-    async def store(self, broadcast: Broadcast) -> int:
-        """Stores it for everyone in the audience, connected or not, and returns for how many.
+    async def store(self, broadcast: Broadcast, actor: User) -> int:
+        """Stores it for everyone in the audience, connected or not, in the name of `actor`, and returns for how many.
 
         Raises:
             InvalidInputError: it is too large, or PostgreSQL cannot hold its data.
@@ -85,20 +88,26 @@ class BroadcastService:
             return len(stored)
 
         try:
-            return await in_transaction(self._connect, work)
+            count = await in_transaction(self._connect, work)
         except asyncpg.UntranslatableCharacterError:
             raise InvalidInputError("PostgreSQL keeps no NUL character, and `data` holds one") from None
+        self._emit(_event(broadcast, actor, count, durable=True))
+        return count
 
-    def send(self, broadcast: Broadcast) -> int:
-        """Sends it to whoever is connected now, and returns how many connections that are.
+    def send(self, broadcast: Broadcast, actor: User) -> int:
+        """Sends it to whoever is connected now, in the name of `actor`, and returns how many connections that are.
 
         Raises:
             InvalidInputError: it is too large.
             OverloadedError: the backlog is full; nothing was sent.
             ServerStoppedError: the server is not running.
         """
-        frame = _frame(broadcast)
-        match broadcast.audience:
+        count = self._send(broadcast.audience, _frame(broadcast))
+        self._emit(_event(broadcast, actor, count, durable=False))
+        return count
+
+    def _send(self, audience: Audience | list[str], frame: bytes) -> int:
+        match audience:
             case "admins":
                 return self._speaker.broadcast_to_admins(frame)
             case "clients":
@@ -107,6 +116,20 @@ class BroadcastService:
                 return self._speaker.broadcast_to_all(frame)
             case list(user_ids):
                 return self._speaker.broadcast_to_users(list(dict.fromkeys(user_ids)), frame)
+
+
+def _event(broadcast: Broadcast, actor: User, count: int, *, durable: bool) -> BroadcastMade:
+    audience = broadcast.audience
+    return BroadcastMade(
+        audience=tuple(audience) if isinstance(audience, list) else audience,
+        type=broadcast.type,
+        title=broadcast.title,
+        message=broadcast.message,
+        data=broadcast.data,
+        durable=durable,
+        count=count,
+        by=actor.name,
+    )
 
 
 def _frame(broadcast: Broadcast) -> bytes:

@@ -1,6 +1,7 @@
 """What a payment does, reported by a provider or marked by hand: to the invoice, to its project, and who is told."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import asyncpg
@@ -11,6 +12,7 @@ from jasaweb_rt.database.invoices import Invoice, InvoiceStatus
 from jasaweb_rt.database.notifications import NewNotification
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.database.users import User
+from jasaweb_rt.domain.events import DomainEvent, Emit, InvoiceStatusChanged
 from jasaweb_rt.domain.notices import Notifier, notification
 from jasaweb_rt.domain.projects import change_status
 from jasaweb_rt.domain.transactions import in_transaction
@@ -85,12 +87,17 @@ def payment_alert(invoice: Invoice, by: str) -> AdminAlert:
     )
 
 
+_Change = tuple[Invoice, list[DomainEvent]]
+"""An invoice as it is then, and what has happened to it and its project; nothing, where it stays as it was."""
+
+
 class InvoiceService:
     """Reads invoices and takes in payments, each in one transaction with what it tells."""
 
-    def __init__(self, connect: Connect, notifier: Notifier) -> None:
+    def __init__(self, connect: Connect, notifier: Notifier, emit: Emit) -> None:
         self._connect = connect
         self._notifier = notifier
+        self._emit = emit
 
     async def list_for(self, user: User) -> list[Invoice]:
         """The invoices that `user` may see: an administrator all, others those of their projects."""
@@ -110,16 +117,16 @@ class InvoiceService:
                 the same rows.
         """
 
-        async def work(connection: asyncpg.Connection) -> Invoice:
+        async def work(connection: asyncpg.Connection) -> _Change:
             invoice = _the_one(await invoices.find_by_order_for_update(connection, result.order_id))
             if invoice.amount != result.amount:
                 raise ConflictError("The amount is not that of the invoice")
             if not supersedes(result.status, invoice.status):
                 logger.info("invoice %s stays %s: %s was reported", invoice.id, invoice.status, result.status)
-                return invoice
+                return invoice, []
             return await self._change(connection, invoice, result.status, by)
 
-        return await in_transaction(self._connect, work)
+        return await self._carry_out(work)
 
     async def mark_paid(self, invoice_id: str, actor: User) -> Invoice:
         """Marks an invoice as paid by hand, with all that a reported payment does; the invoice as it then is.
@@ -131,28 +138,37 @@ class InvoiceService:
             ConflictError: it was cancelled or refunded, or others kept changing the same rows.
         """
 
-        async def work(connection: asyncpg.Connection) -> Invoice:
+        async def work(connection: asyncpg.Connection) -> _Change:
             invoice = await invoices.get_for_update(connection, invoice_id)
             if invoice is None:
                 raise NotFoundError("There is no such invoice")
             if invoice.status == "paid":
-                return invoice
+                return invoice, []
             if not supersedes("paid", invoice.status):
                 raise ConflictError(f"This invoice is {invoice.status}; it cannot be marked as paid")
             return await self._change(connection, invoice, "paid", actor.name)
 
-        return await in_transaction(self._connect, work)
+        return await self._carry_out(work)
+
+    async def _carry_out(self, work: Callable[[asyncpg.Connection], Awaitable[_Change]]) -> Invoice:
+        invoice, events = await in_transaction(self._connect, work)
+        for event in events:
+            self._emit(event)
+        return invoice
 
     async def _change(
         self, connection: asyncpg.Connection, invoice: Invoice, status: InvoiceStatus, by: str
-    ) -> Invoice:
+    ) -> _Change:
         changed = await invoices.set_status(connection, invoice.id, status)
+        told, events = await _follow(connection, invoice, changed, by)
         # Last before the commit: the counter rows that it locks stay locked until then.
-        await self._notifier.notify_many(await _told(connection, changed, by), connection)
-        return changed
+        await self._notifier.notify_many(told, connection)
+        return changed, events
 
 
-async def _told(connection: asyncpg.Connection, invoice: Invoice, by: str) -> list[NewNotification]:
+async def _follow(
+    connection: asyncpg.Connection, before: Invoice, invoice: Invoice, by: str
+) -> tuple[list[NewNotification], list[DomainEvent]]:
     """What is to be told of an invoice that has changed; moves its project on where that waits for the payment."""
     project = await projects.get_for_update(connection, invoice.project_id)
     if project is None:
@@ -163,12 +179,28 @@ async def _told(connection: asyncpg.Connection, invoice: Invoice, by: str) -> li
         payment_notification(invoice, project.user_id),
         *(notification(admin_id, "Payment status changed", alert.message, alert) for admin_id in admin_ids),
     ]
+    events: list[DomainEvent] = [_event(before, invoice, project.user_id, by)]
     if invoice.status == "paid" and project.status == "pending_payment":
         change = change_status(project, "in_progress", by)
         if change is not None:
             await projects.set_status(connection, project.id, "in_progress")
             told += change.notifications(admin_ids)
-    return told
+            events.append(change.event)
+    return told, events
+
+
+def _event(before: Invoice, invoice: Invoice, owner_id: str, by: str) -> InvoiceStatusChanged:
+    return InvoiceStatusChanged(
+        invoice_id=invoice.id,
+        project_id=invoice.project_id,
+        project_name=invoice.project_name,
+        owner_id=owner_id,
+        amount=invoice.amount,
+        old_status=before.status,
+        new_status=invoice.status,
+        paid_at=invoice.paid_at,
+        by=by,
+    )
 
 
 def _the_one(found: list[Invoice]) -> Invoice:

@@ -10,6 +10,7 @@ from jasaweb_rt.database.notifications import NewNotification
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.database.projects import Project
 from jasaweb_rt.database.users import User
+from jasaweb_rt.domain.events import Emit, ProjectStatusChanged
 from jasaweb_rt.domain.notices import Notifier, notification
 from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.exceptions import NotFoundError
@@ -24,6 +25,7 @@ class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
     project_id: str
     owner_id: str
     new_status: str
+    by: str
     to_owner: ProjectUpdate
     to_admins: AdminAlert
 
@@ -35,6 +37,18 @@ class StatusChange(msgspec.Struct, frozen=True, kw_only=True):
             *(notification(admin_id, "Project status changed", alert.message, alert) for admin_id in admin_ids),
         ]
 
+    @property
+    def event(self) -> ProjectStatusChanged:
+        """What is to be emitted once it is committed."""
+        return ProjectStatusChanged(
+            project_id=self.project_id,
+            project_name=self.to_owner.project_name,
+            owner_id=self.owner_id,
+            old_status=self.to_owner.old_status,
+            new_status=self.new_status,
+            by=self.by,
+        )
+
 
 def change_status(project: Project, new_status: ProjectStatus, by: str) -> StatusChange | None:
     """What follows when `by`, a name, sets the status of `project`; None where it has that status already."""
@@ -44,6 +58,7 @@ def change_status(project: Project, new_status: ProjectStatus, by: str) -> Statu
         project_id=project.id,
         owner_id=project.user_id,
         new_status=new_status,
+        by=by,
         to_owner=ProjectUpdate(
             project_id=project.id,
             project_name=project.name,
@@ -63,9 +78,10 @@ def change_status(project: Project, new_status: ProjectStatus, by: str) -> Statu
 class ProjectService:
     """Reads and changes projects, each change in one transaction with what it tells."""
 
-    def __init__(self, connect: Connect, notifier: Notifier) -> None:
+    def __init__(self, connect: Connect, notifier: Notifier, emit: Emit) -> None:
         self._connect = connect
         self._notifier = notifier
+        self._emit = emit
 
     async def list_for(self, user: User) -> list[Project]:
         """The projects that `user` may see: an administrator all, others their own."""
@@ -80,19 +96,22 @@ class ProjectService:
             ConflictError: others kept changing the same rows.
         """
 
-        async def work(connection: asyncpg.Connection) -> Project:
+        async def work(connection: asyncpg.Connection) -> tuple[Project, StatusChange | None]:
             project = await projects.get_for_update(connection, project_id)
             if project is None:
                 raise NotFoundError("There is no such project")
             change = change_status(project, new_status, actor.name)
             if change is None:
-                return project
+                return project, None
             changed = await projects.set_status(connection, project_id, new_status)
             if changed is None:
                 raise NotFoundError("There is no such project")
             admin_ids = await users.list_ids_by_role(connection, "admin")
             # Last before the commit: the counter rows that it locks stay locked until then.
             await self._notifier.notify_many(change.notifications(admin_ids), connection)
-            return changed
+            return changed, change
 
-        return await in_transaction(self._connect, work)
+        project, change = await in_transaction(self._connect, work)
+        if change is not None:
+            self._emit(change.event)
+        return project

@@ -5,6 +5,7 @@ import asyncpg
 from jasaweb_rt.database import users
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.database.users import User
+from jasaweb_rt.domain.events import Emit, UserMessageSent
 from jasaweb_rt.domain.notices import Notifier, notification
 from jasaweb_rt.domain.transactions import in_transaction
 from jasaweb_rt.exceptions import ForbiddenError, InvalidInputError, NotFoundError
@@ -16,9 +17,10 @@ __all__ = ["UserMessageService"]
 class UserMessageService:
     """Delivers messages, durably, and knows who may be written to."""
 
-    def __init__(self, connect: Connect, notifier: Notifier) -> None:
+    def __init__(self, connect: Connect, notifier: Notifier, emit: Emit) -> None:
         self._connect = connect
         self._notifier = notifier
+        self._emit = emit
 
     async def contacts(self, user: User, words: str, limit: int, offset: int) -> tuple[list[User], int]:
         """A page of those whom `user` may write to, by name, and how many there are in all.
@@ -54,7 +56,7 @@ class UserMessageService:
             ConflictError: others kept changing the same rows.
         """
 
-        async def work(connection: asyncpg.Connection) -> None:
+        async def work(connection: asyncpg.Connection) -> UserMessage:
             recipient = await users.find_by_id(connection, to_user_id)
             if sender.role != "admin" and (recipient is None or recipient.role != "admin"):
                 raise ForbiddenError("You may write to administrators only")
@@ -70,5 +72,6 @@ class UserMessageService:
             if (size := len(encode(message))) > MAX_DURABLE_BYTES:
                 raise InvalidInputError(f"A message may have {MAX_DURABLE_BYTES} bytes, and this one has {size}")
             await self._notifier.notify_many([notification(recipient.id, subject, content, message)], connection)
+            return message
 
-        await in_transaction(self._connect, work)
+        self._emit(UserMessageSent(message=await in_transaction(self._connect, work)))

@@ -270,8 +270,8 @@ impl FanoutServer {
         self.events.progress.take().into_iter().map(Progress::from).collect()
     }
 
-    fn acknowledge(&self, connection_id: &str, seq: u64) -> PyResult<bool> {
-        Ok(self.hub()?.acknowledge(connection_id, seq)?)
+    fn acknowledge(&self, connection_id: &str, seq: u64, refusal: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.hub()?.acknowledge(connection_id, seq, frames::extract(refusal)?)?)
     }
 
     fn on_message(&self, callback: Py<PyAny>) -> PyResult<()> {

@@ -49,12 +49,14 @@ fn a_session_without_a_place_tells_nothing_of_what_lies_before() {
 #[test]
 fn nothing_is_proven_that_was_not_delivered() {
     let mut sequence = Sequence::live();
-    sequence.prove(5);
+    assert!(!sequence.prove(5));
     sequence.offer(1, 1, ());
     sequence.offer(2, 2, ());
-    sequence.prove(1);
+    assert!(sequence.prove(1));
     assert_eq!((sequence.take_news(), sequence.unproven()), (Some(((1, 2), 1)), Some(2)));
-    sequence.prove(9);
+    assert!(!sequence.prove(9));
+    assert_eq!((sequence.take_news(), sequence.unproven()), (None, Some(2)));
+    assert!(sequence.prove(2));
     assert_eq!((sequence.take_news(), sequence.unproven()), (Some(((3, 2), 2)), None));
 }
 

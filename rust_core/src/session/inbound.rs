@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Session;
-use crate::{close::CloseReason, events::Event};
+use super::{Enqueued, Session};
+use crate::{close::CloseReason, events::Event, frame::Frame};
 
 /// Client frames that may be refused within [`REFUSAL_WINDOW_MS`] before the connection is closed with 1008.
 const MAX_REFUSALS: u32 = 20;
@@ -36,8 +36,14 @@ impl Session {
         }
     }
 
-    /// Counts a client frame that was refused; one too many ends the connection.
-    pub(crate) fn count_refusal(&self, now: u64) {
+    /// Answers a client frame that was refused, and counts it; one too many ends the connection.
+    pub(crate) fn refuse(&self, answer: &Frame, now: u64) -> Enqueued {
+        let due = self.enqueue(answer, false, now);
+        self.count_refusal(now);
+        due
+    }
+
+    pub(super) fn count_refusal(&self, now: u64) {
         let (since, count) = self.refusals.get();
         let (since, count) = if count == 0 || now >= since + REFUSAL_WINDOW_MS { (now, 1) } else { (since, count + 1) };
         self.refusals.set((since, count));

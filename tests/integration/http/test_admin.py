@@ -90,6 +90,9 @@ async def test_the_connections_are_listed_filtered_and_paged(
         ("userId=nobody", []),
         ("role=client", ["client", "other"]),
         ("role=admin&userId=other", []),
+        ("search=OTH", ["other"]),
+        ("search=127.0.0&role=admin", ["admin"]),
+        ("search=%00", []),
     ]:
         body = (await client.get(f"{CONNECTIONS}?{query}", headers=ADMIN)).json()
         assert ([item["userId"] for item in body["items"]], body["total"]) == (users, len(users))
@@ -97,7 +100,7 @@ async def test_the_connections_are_listed_filtered_and_paged(
     assert ([item["userId"] for item in body["items"]], body["total"]) == (["client"], 3)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "offset=-1", "role=king"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "offset=-1", "role=king", f"search={'x' * 201}"])
 async def test_bounds_of_the_list_are_named(client: Client, gateway: Gateway, query: str) -> None:
     response = await client.get(f"{CONNECTIONS}?{query}", headers=ADMIN)
     assert (response.status_code, response.json()["success"]) == (400, False)

@@ -10,11 +10,10 @@ import pytest
 
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import notifications
-from jasaweb_rt.domain.midtrans import signature
 from tests.integration.http.conftest import Client
+from tests.support.payments import KEY
+from tests.support.payments import midtrans_body as body
 from tests.support.people import SECRET, bearer, session_token
-
-KEY = "SB-Mid-server-of-the-tests"
 
 
 @pytest.fixture
@@ -27,25 +26,6 @@ def settings(database_url: str) -> Settings:
 @pytest.fixture(autouse=True)
 async def orders(client: Client, connection: asyncpg.Connection) -> None:
     await connection.execute("update public.invoices set midtrans_order_id = 'order-' || id")
-
-
-def body(
-    status: str, order: str = "order-i-other", amount: str = "7.00", code: str = "200", **more: Any
-) -> dict[str, Any]:
-    """A notification as Midtrans sends it, with fields that nobody looks at."""
-    return {
-        "transaction_time": "2026-01-02 10:04:05",
-        "transaction_status": status,
-        "transaction_id": "57d5293c-e65f-4a29-95e4-5959c3fa335b",
-        "status_message": "midtrans payment notification",
-        "status_code": code,
-        "signature_key": signature(order, code, amount, KEY),
-        "payment_type": "qris",
-        "order_id": order,
-        "gross_amount": amount,
-        "currency": "IDR",
-        **more,
-    }
 
 
 async def post(client: Client, notification: dict[str, Any]) -> httpx.Response:

@@ -72,6 +72,19 @@ async def test_the_pages_lead_to_each_other(client: Client) -> None:
     assert (await client.get("/client/dashboard")).status_code == 200
 
 
+async def test_the_page_for_administrators_is_theirs_alone(client: Client) -> None:
+    response = await client.get("/admin/realtime", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (302, "/login?next=%2Fadmin%2Frealtime")
+    client.cookies.set("auth_token", session_token("client", role="admin"))
+    response = await client.get("/admin/realtime", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (302, "/client/dashboard")
+    client.cookies.set("auth_token", session_token("admin"))
+    response = await client.get("/admin/realtime")
+    assert response.status_code == 200
+    assert "unsafe" not in response.headers["content-security-policy"]
+    assert response.headers["cache-control"] == "no-store"
+
+
 async def test_a_page_is_fenced_in(client: Client) -> None:
     response = await client.get("/login")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -91,9 +104,12 @@ async def test_the_demo_offers_its_accounts(client: Client, services: Services) 
     assert 'data-demo="true"' in (await client.get("/login")).text
 
 
-async def test_every_file_that_a_page_names_is_served(client: Client) -> None:
-    page = (await client.get("/login")).text
-    paths = re.findall(r'(?:src|href)="(/static/[^"#]+)', page)
+@pytest.mark.parametrize("page", ["/login", "/client/dashboard", "/admin/realtime"])
+async def test_every_file_that_a_page_names_is_served(client: Client, page: str) -> None:
+    if page != "/login":
+        client.cookies.set("auth_token", session_token("admin"))
+    content = (await client.get(page)).text
+    paths = re.findall(r'(?:src|href)="(/static/[^"#]+)', content)
     assert paths
     for path in paths:
         assert (await client.get(path)).status_code == 200
@@ -146,3 +162,29 @@ async def test_the_schema_declares_the_errors(client: Client) -> None:
     error = schema["paths"]["/api/projects/{project_id}"]["patch"]["responses"]["400"]["content"]
     assert error["application/json"]["schema"]["$ref"].endswith("ErrorBody")
     assert "http://" not in (await client.get("/schema")).text.replace("http://rt.test", "")
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "kind"),
+    [
+        ("/schema", BROWSER, "text/html; charset=utf-8"),
+        ("/schema/", BROWSER, "text/html; charset=utf-8"),
+        ("/schema", "application/json, text/html;q=0.5", "application/vnd.oai.openapi+json"),
+        ("/schema", "text/html;q=0.5, application/json", "application/vnd.oai.openapi+json"),
+        ("/schema", "*/*", "application/vnd.oai.openapi+json"),
+        ("/schema", "", "application/vnd.oai.openapi+json"),
+        ("/schema/openapi.json", BROWSER, "application/vnd.oai.openapi+json"),
+    ],
+)
+async def test_the_schema_is_a_page_for_who_asks_for_one(client: Client, path: str, accept: str, kind: str) -> None:
+    response = await client.get(path, headers={"Accept": accept})
+    assert (response.status_code, response.headers["content-type"]) == (200, kind)
+    assert response.headers["vary"] == "Accept"
+    if kind.startswith("text/html"):
+        assert "unsafe" not in response.headers["content-security-policy"]
+        assert "://" not in response.text
+        for file in re.findall(r'(?:src|href)="(/[^"#]+)', response.text):
+            assert (await client.get(file)).status_code == 200

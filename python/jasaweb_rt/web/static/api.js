@@ -17,6 +17,8 @@ export const get = (path) => request("GET", path);
 export const post = (path, body) => request("POST", path, body);
 /** @param {string} path @param {object} body */
 export const patch = (path, body) => request("PATCH", path, body);
+/** @param {string} path */
+export const remove = (path) => request("DELETE", path);
 
 /**
  * @param {string} method
@@ -27,7 +29,7 @@ export const patch = (path, body) => request("PATCH", path, body);
 async function request(method, path, body) {
   /** @type {Record<string, string>} */
   const headers = { accept: "application/json" };
-  if (method !== "GET") headers["x-csrftoken"] = cookie("csrftoken");
+  if (method !== "GET") headers["x-csrftoken"] = csrfToken();
   if (body !== undefined) headers["content-type"] = "application/json";
   let response;
   let answer;
@@ -46,6 +48,8 @@ async function request(method, path, body) {
   if (!response.ok) throw new ApiError(response.status, typeof answer?.error === "string" ? answer.error : "");
   return answer;
 }
+
+export const csrfToken = () => cookie("csrftoken");
 
 /** @param {string} name */
 function cookie(name) {

@@ -1,138 +1,17 @@
-/** The dashboard: ties the socket to the page's state, and the state to the page. */
+/** The dashboard. */
 
-import { get, post } from "./api.js";
-import { byId, element, refreshTimes, setText } from "./dom.js";
-import { announce, loadInbox, receive, showInbox, showRead } from "./inbox.js";
-import { loadProjects, moveProject, showProjects } from "./projects.js";
-import { RealtimeClient } from "./realtime.js";
-import { getState, onState, setState } from "./store.js";
-import { fillText, text } from "./text.js";
-import { toast } from "./toasts.js";
+import { showCompose } from "./compose.js";
+import { byId, setText } from "./dom.js";
+import { showInbox } from "./inbox.js";
+import { showInvoices } from "./invoices.js";
+import { startPage } from "./live.js";
+import { showProjects } from "./projects.js";
+import { text } from "./text.js";
 
-/** @typedef {import("./realtime.js").Message} Message */
-
-const REFRESH_TIMES = 30_000; // ms
-
-function goToLogin() {
-  location.replace(`/login?next=${encodeURIComponent(location.pathname)}`);
-}
-
-/** @param {RealtimeClient} client */
-function logOut(client) {
-  client.close();
-  post("/api/auth/logout").then(goToLogin, ({ message }) => {
-    toast(message || text.failed, "", "high");
-    client.connect();
-  });
-}
-
-/** @param {number | undefined} lastSeq what the inbox already shows */
-function createClient(lastSeq) {
-  const client = new RealtimeClient({ lastSeq });
-  let first = false; // the next message is the welcome
-  let unreadBefore = getState().unread;
-  let awayUntil = 0; // what lies up to this `seq` happened while the page was away
-  let listedUntil = 0; // what lies up to this `seq` comes by the lists themselves
-
-  client.on("state", (connection) => {
-    setState({ connection });
-    if (connection.state === "closed" && connection.code === 401) goToLogin();
-    if (connection.state !== "open") return;
-    // Another user logged in in another tab: nothing on this page is theirs.
-    if (client.position.user !== getState().user?.id) return location.reload();
-    first = true;
-    unreadBefore = connection.unread ?? getState().unread;
-    if (getState().inboxLoading === "failed") void loadInbox();
-    if (getState().projectsLoading === "failed") void loadProjects();
-  });
-  client.on("unread", (unread) => setState({ unread }));
-  client.on("*", (/** @type {Message} */ message) => {
-    const { type, data, seq = Infinity, timestamp } = message;
-    const welcome = first;
-    first = false;
-    if (welcome || seq <= listedUntil) return;
-    if (message.seq !== undefined) receive(/** @type {Message & {seq: number}} */ (message));
-    if (type === "project_update") moveProject(String(data.projectId), String(data.newStatus), timestamp);
-    if (type === "admin_alert" && data.projectId) void loadProjects();
-    if (seq <= awayUntil) return;
-    if (type === "system_announcement")
-      toast(String(data.title ?? text.untitled), String(data.message ?? ""), data.priority);
-    else if (message.seq !== undefined) announce(data);
-  });
-  client.on("read", ({ data }) => showRead(data));
-  // The page sends nothing but read marks, and never a wrong one: the server could not do it now.
-  client.on("error", () => toast(text.failed, "", "high"));
-  client.on("sync", ({ data }) => {
-    awayUntil = data.headSeq;
-    // Which ones were read elsewhere meanwhile is told by nothing but the inbox itself.
-    const missed = data.headSeq - (data.resumedFrom ?? data.headSeq);
-    if (unreadBefore !== null && data.unread !== unreadBefore + missed) void loadInbox();
-  });
-  client.on("resync", ({ data }) => {
-    awayUntil = listedUntil = data.headSeq;
-    // From the very beginning: the numbers that are shown may be another database's.
-    if (data.fromSeq === 0) setState({ inbox: [], inboxLoading: "loading" });
-    void loadInbox();
-    void loadProjects();
-  });
-  return client;
-}
-
-/** @param {RealtimeClient} client @returns {(what: {ids: string[]} | {upTo: number}) => Promise<void>} */
-const markRead = (client) => async (what) => {
-  const live = client.getSnapshot().state === "open";
-  try {
-    await client.markRead(what);
-    // A socket that is open tells every page which ones are read, this one too.
-    if (!live) showRead(what);
-  } catch {
-    toast(text.unreachable, "", "high");
-  }
-};
-
-/** @param {RealtimeClient} client */
-function showConnection(client) {
-  const notice = byId("notice");
-  onState(({ connection: { state, code } }) => {
-    const status = byId("connection");
-    status.dataset.state = state;
-    setText(status, text.connection[state]);
-    const ended = state === "closed" && code !== 1000 && code !== 401;
-    if (ended === !notice.hidden) return;
-    notice.hidden = !ended;
-    const sentence = text.closed[/** @type {keyof typeof text.closed} */ (code)] ?? text.closedOther;
-    const again = element(
-      "button",
-      { type: "button", class: "button", click: () => client.connect() },
-      text.connectAgain,
-    );
-    notice.replaceChildren(...(ended ? [element("p", {}, sentence), again] : []));
-  });
-}
-
-async function start() {
-  fillText();
-  try {
-    setState({ user: await get("/api/auth/me") });
-  } catch (error) {
-    if (/** @type {import("./api.js").ApiError} */ (error).status === 401) return goToLogin();
-    const again = element("button", { type: "button", class: "button", click: () => location.reload() }, text.tryAgain);
-    byId("notice").replaceChildren(element("p", {}, text.unreachable), again);
-    byId("notice").hidden = false;
-    return;
-  }
-  const { user } = getState();
-  setText(byId("user"), user?.name ?? "");
-  setText(byId("greeting"), text.greeting(user?.name ?? ""));
+void startPage(text.title, (user, markRead) => {
+  setText(byId("greeting"), text.greeting(user.name));
+  byId("admin-link").hidden = user.role !== "admin";
   showProjects();
-  // The socket goes on from where the inbox ends, so that nothing between the two is lost.
-  const client = createClient(await loadInbox());
-  showInbox(markRead(client));
-  showConnection(client);
-  byId("log-out").addEventListener("click", () => logOut(client));
-  client.connect();
-  void loadProjects();
-  setInterval(refreshTimes, REFRESH_TIMES);
-}
-
-void start();
+  showInvoices();
+  showInbox(markRead, showCompose(user, markRead));
+});

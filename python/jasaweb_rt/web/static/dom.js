@@ -60,6 +60,14 @@ export function refreshTimes() {
   for (const node of document.querySelectorAll("time")) setText(node, ago(node.dateTime));
 }
 
+/** Draws the eye to what has changed. @param {Element} node */
+export function flash(node) {
+  node.classList.remove("flash");
+  // Reading the width makes the browser take note of the removal, so that the animation starts anew.
+  void (/** @type {HTMLElement} */ (node).offsetWidth);
+  node.classList.add("flash");
+}
+
 /**
  * Makes a list's children those of the items, in their order; an element that stays keeps its focus.
  * @template T

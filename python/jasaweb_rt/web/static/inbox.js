@@ -3,17 +3,19 @@
 import { get } from "./api.js";
 import { byId, element, icon, reconcile, setText, setTime } from "./dom.js";
 import { loadingNotice } from "./loading.js";
+import { inOwnWords } from "./server-text.js";
 import { getState, onState, setState } from "./store.js";
 import { text, word } from "./text.js";
 import { toast } from "./toasts.js";
 
 /** @typedef {import("./store.js").Notification} Notification */
 /** @typedef {{ids: string[]} | {upTo: number}} ReadRange */
+/** @typedef {import("./compose.js").Reply} Reply */
 
 const PAGE = 50;
 /** The page keeps so many at most; what is older can be shown again. */
 const MAX_KEPT = 500;
-/** How many pages without a single notification `showOlder` looks through at once: they were deleted. */
+/** How many pages without anything that is wanted `showOlder` looks through at once. */
 const MAX_EMPTY_PAGES = 10;
 
 let turn = 0;
@@ -93,7 +95,8 @@ function add(items) {
 /** @param {Notification[]} items */
 const sorted = (items) => items.sort((a, b) => b.seq - a.seq);
 
-async function showOlder() {
+/** Reads on until one is found that is wanted. @param {(item: Notification) => boolean} [isWanted] */
+export async function showOlder(isWanted = () => true) {
   const button = /** @type {HTMLButtonElement} */ (byId("older"));
   button.disabled = true;
   try {
@@ -102,7 +105,7 @@ async function showOlder() {
       const from = Math.max(0, until - PAGE);
       const { items } = await get(`/api/notifications?after=${from}&limit=${PAGE}`);
       const older = items.filter((/** @type {Notification} */ { seq }) => seq <= until);
-      found = older.length;
+      found = older.filter(isWanted).length;
       setState({ inbox: sorted([...getState().inbox, ...older]), inboxFrom: from });
     }
   } catch {
@@ -112,31 +115,35 @@ async function showOlder() {
 }
 
 /**
- * Where the data has a title or a message, a live frame carries that; so does the list, whichever way it came.
+ * How a message is answered; null: it does not tell by whom it is.
  * @param {Notification} item
+ * @returns {Reply | null}
  */
-function content({ title, message, data }) {
-  return { title: String(data?.title ?? title) || text.untitled, message: String(data?.message ?? message) };
+function replyTo({ id, type, title, data }) {
+  const { fromUserId, fromUserName, subject = title } = data ?? {};
+  if (type !== "user_message" || !fromUserId || !fromUserName) return null;
+  return { to: { id: String(fromUserId), name: String(fromUserName) }, subject: String(subject), messageId: id };
 }
 
-/** @param {(what: ReadRange) => unknown} markRead */
-function createItem(markRead) {
-  return (/** @type {Notification} */ item) =>
-    element(
+/** @param {(what: ReadRange) => unknown} markRead @param {(reply: Reply) => void} reply */
+function createItem(markRead, reply) {
+  return (/** @type {Notification} */ item) => {
+    const answer = () => {
+      // What was too large for the socket has its sender only now.
+      const known = replyTo(getState().inbox.find(({ id }) => id === item.id) ?? item);
+      if (known) reply(known);
+    };
+    return element(
       "li",
       { class: "notification", "data-type": item.type },
       element("span", { class: "notification-icon" }, icon(item.type)),
       element(
         "div",
         { class: "notification-body" },
-        element(
-          "p",
-          { class: "notification-meta muted" },
-          `${word(text.notificationTypes, item.type)} · `,
-          element("time"),
-        ),
+        element("p", { class: "notification-meta muted" }, element("span"), " · ", element("time")),
         element("h3"),
         element("p", { class: "notification-message" }),
+        element("button", { type: "button", class: "button reply", hidden: true, click: answer }, text.reply),
       ),
       element(
         "button",
@@ -144,14 +151,22 @@ function createItem(markRead) {
         icon("check"),
       ),
     );
+  };
 }
 
 /** @param {Element} node @param {Notification} item */
 function updateItem(node, item) {
   const find = (/** @type {string} */ selector) => /** @type {HTMLElement} */ (node.querySelector(selector));
-  const { title, message } = content(item);
+  const { title, message } = inOwnWords(item);
   setText(find("h3"), title);
   setText(find(".notification-message"), message);
+  const answer = replyTo(item);
+  setText(
+    find(".notification-meta span"),
+    answer ? text.messageFrom(answer.to.name) : word(text.notificationTypes, item.type),
+  );
+  find(".reply").hidden = !answer;
+  if (answer) find(".reply").setAttribute("aria-label", text.replyTo(answer.to.name, title));
   setTime(/** @type {HTMLTimeElement} */ (find("time")), item.createdAt);
   node.classList.toggle("unread", !item.readAt);
   const button = find(".mark");
@@ -160,9 +175,9 @@ function updateItem(node, item) {
   button.hidden = Boolean(item.readAt);
 }
 
-/** @param {(what: ReadRange) => unknown} markRead */
-export function showInbox(markRead) {
-  const create = createItem(markRead);
+/** @param {(what: ReadRange) => unknown} markRead @param {(reply: Reply) => void} reply */
+export function showInbox(markRead, reply) {
+  const create = createItem(markRead, reply);
   const notice = loadingNotice(byId("inbox-status"), text.inboxFailed, text.noNotifications, loadInbox);
   const all = /** @type {HTMLButtonElement} */ (byId("read-all"));
   byId("older").addEventListener("click", () => void showOlder());
@@ -188,7 +203,7 @@ export function showInbox(markRead) {
   });
 }
 
-/** Says to a screen reader what has arrived. @param {{title?: unknown}} data */
-export function announce({ title }) {
-  byId("announcer").textContent = text.arrived(String(title || text.untitled));
+/** Says to a screen reader what has arrived. @param {string} title */
+export function announce(title) {
+  byId("announcer").textContent = text.arrived(title);
 }

@@ -2,7 +2,8 @@
 
 import { post } from "./api.js";
 import { byId, element } from "./dom.js";
-import { fillText, text } from "./text.js";
+import { showLanguageSwitch } from "./language-switch.js";
+import { fillText, problem, text } from "./text.js";
 
 const HOME = "/client/dashboard";
 const DEMO_PASSWORD = "demo-password";
@@ -38,10 +39,11 @@ async function submit(event) {
     await post("/api/auth/login", { email: email.value.trim(), password: password.value });
     location.assign(destination());
   } catch (error) {
-    const { status, message } = /** @type {import("./api.js").ApiError} */ (error);
+    const answer = /** @type {import("./api.js").ApiError} */ (error);
     button.disabled = false;
     button.textContent = text.logIn;
-    showError(message || (status ? text.failed : text.unreachable), status === 401 ? password : undefined);
+    if (answer.status === 401) showError(text.wrongPassword, password);
+    else showError(problem(answer));
   }
 }
 
@@ -71,5 +73,7 @@ function showDemoAccounts() {
 }
 
 fillText();
+document.title = text.loginPage;
+showLanguageSwitch();
 form.addEventListener("submit", submit);
 if (document.documentElement.dataset.demo === "true") showDemoAccounts();

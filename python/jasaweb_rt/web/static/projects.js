@@ -1,58 +1,24 @@
 /** Project cards: loaded once, then moved on by what arrives. */
 
-import { get, patch } from "./api.js";
-import { byId, element, reconcile, setText, setTime } from "./dom.js";
+import { patch } from "./api.js";
+import { byId, element, flash, reconcile, setText, setTime } from "./dom.js";
+import { liveList } from "./live-list.js";
 import { loadingNotice } from "./loading.js";
-import { getState, onState, setState } from "./store.js";
-import { text, word } from "./text.js";
+import { getState, onState } from "./store.js";
+import { problem, text, word } from "./text.js";
 import { toast } from "./toasts.js";
 
 /** @typedef {import("./store.js").Project} Project */
 
 const STAGES = Object.keys(text.statuses);
 
-/**
- * What arrived while a list was under way: its answer may be older.
- * @type {{id: string, status: string, at: string}[] | null}
- */
-let arrived = null;
-let again = false;
+const projects = liveList("/api/projects", "projects", "projectsLoading");
 
-/** Reads the list. Calls while one is under way make for one more, not many. */
-export async function loadProjects() {
-  if (arrived) {
-    again = true;
-    return;
-  }
-  arrived = [];
-  if (getState().projectsLoading === "failed") setState({ projectsLoading: "loading" });
-  try {
-    const { items } = await get("/api/projects");
-    setState({ projects: items, projectsLoading: "ready" });
-    const updates = arrived;
-    arrived = null;
-    for (const { id, status, at } of updates) moveProject(id, status, at);
-  } catch {
-    arrived = null;
-    setState({ projectsLoading: "failed" });
-  }
-  if (again) {
-    again = false;
-    await loadProjects();
-  }
-}
+export const loadProjects = projects.load;
 
 /** A project's status has changed. @param {string} id @param {string} status @param {string} at RFC 3339 */
 export function moveProject(id, status, at) {
-  arrived?.push({ id, status, at });
-  const { projects, projectsLoading } = getState();
-  if (projects.some((project) => project.id === id)) {
-    setState({
-      projects: projects.map((project) => (project.id === id ? { ...project, status, updatedAt: at } : project)),
-    });
-  } else if (projectsLoading === "ready" && !arrived) {
-    void loadProjects();
-  }
+  projects.change(id, { status, updatedAt: at });
 }
 
 /** @param {Project} project @param {HTMLSelectElement} select */
@@ -62,8 +28,7 @@ async function changeStatus(project, select) {
     const changed = await patch(`/api/projects/${encodeURIComponent(project.id)}`, { status: select.value });
     moveProject(project.id, changed.status, changed.updatedAt);
   } catch (error) {
-    const { status, message } = /** @type {import("./api.js").ApiError} */ (error);
-    toast(message || (status ? text.failed : text.unreachable), "", "high");
+    toast(problem(/** @type {import("./api.js").ApiError} */ (error)), "", "high");
   }
   select.disabled = false;
   // The list may say otherwise than the select by now, and a failure left it with what was asked for.
@@ -110,14 +75,6 @@ function updateCard(card, project) {
   const select = card.querySelector("select");
   if (select && !select.disabled) select.value = project.status;
   if (before !== undefined && before !== project.status) flash(card);
-}
-
-/** @param {Element} node */
-function flash(node) {
-  node.classList.remove("flash");
-  // Reading the width makes the browser take note of the removal, so that the animation starts anew.
-  void (/** @type {HTMLElement} */ (node).offsetWidth);
-  node.classList.add("flash");
 }
 
 export function showProjects() {

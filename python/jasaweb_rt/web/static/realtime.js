@@ -1,31 +1,26 @@
 /**
  * One socket that stays up, resumes where it broke off, and gives each durable message once, in order.
- * A page cannot see pings: a path that died in silence shows when the network is reported lost, when the page was
- * asleep, or when the system gives the socket up.
+ * docs/browser.md explains what is public.
  *
  * @typedef {{type: string, data: any, timestamp: string, id: string, seq?: number}} Message
- * @typedef {object} Snapshot
- * @property {"idle" | "connecting" | "open" | "waiting" | "closed"} state `waiting` ends by itself
- * @property {number | null} unread null until the server has told it
- * @property {number} code why it is not open: close code, or HTTP status of a refused token
- * @property {string} reason
- * @typedef {object} Options
- * @property {string} [baseUrl] put before `/api/…`
- * @property {() => Promise<{token: string, connectionUrl: string}>} [getToken] an error's `status` 401 or 403 is final
- * @property {number} [lastSeq] resume after it, for instance the `headSeq` of an inbox
- * @property {string} [epoch] that of `lastSeq`
- * @property {Pick<Storage, "getItem" | "setItem">} [storage] keeps the position by user: `sessionStorage`
- * @property {boolean} [batch] several messages may come in one frame
+ * @typedef {"idle" | "connecting" | "open" | "waiting" | "closed"} State
+ * @typedef {{state: State, unread: number | null, code: number, reason: string}} Snapshot
+ * @typedef {{token: string, connectionUrl: string}} Token
+ * @typedef {{baseUrl?: string, getToken?: () => Promise<Token>, lastSeq?: number, epoch?: string,
+ *   storage?: Pick<Storage, "getItem" | "setItem">, batch?: boolean}} Options
  */
 
 const FINAL = [401, 403, 1000, 1003, 1007, 1009, 4004, 4500];
 const EVENTS = ["online", "offline", "pagehide", "pageshow", "visibilitychange"];
 // Times in ms.
 const [MIN_DELAY, MAX_DELAY, TICK] = [500, 30_000, 10_000];
-const CONNECT_TIMEOUT = 15_000; // token, handshake and first message together
+const TIMEOUT = 15_000; // until the first message
 const STABLE = 10_000; // open so long, backoff starts anew
 const ASLEEP = 90_000; // no tick so long; a hidden page has one a minute
-const MAX_HELD = 256; // live messages during a resync; more are read by HTTP
+const [QUIET, GRACE] = [60_000, 5_000]; // silence; what may be under way
+const REFRESH = 120_000; // two ticks of a hidden page
+const MAX_HELD = 256; // during a resync; more are read by HTTP
+const MAX_UNSENT = 65_536; // bytes
 
 export class RealtimeClient {
   #options;
@@ -38,19 +33,23 @@ export class RealtimeClient {
   #refused;
   #rev = -1;
   #attempt = 0;
-  #openedAt;
+  #notBefore = 0;
   #seenAt;
+  #heardAt;
+  #endsAt;
+  #margin;
   #listeners = new Map();
   /** @type {Readonly<Snapshot>} */
   #snapshot = { state: "idle", unread: null, code: 0, reason: "" };
 
   /** @param {Options} [options] */
   constructor(options = {}) {
-    this.#options = options;
-    this.#position = { epoch: options.epoch, lastSeq: options.lastSeq };
+    this.#options = { ...options };
+    this.#options.getToken ??= () => this.#http("POST", "/api/websocket/token");
+    const { epoch, lastSeq } = options;
+    this.#position = { epoch, lastSeq };
   }
 
-  /** Connects, and comes back until `close` or a final close code. */
   connect() {
     if (this.#ticker) return;
     for (const name of EVENTS) addEventListener(name, this.#onPageEvent);
@@ -66,10 +65,9 @@ export class RealtimeClient {
   }
 
   /**
-   * Calls back with each message of a type, or any: `"*"`; with the snapshot: `"state"`; with the count: `"unread"`.
-   * @param {string} type
+   * @param {string} type a message's, `"*"`, `"state"` or `"unread"`
    * @param {(value: any) => void} callback
-   * @returns {() => void} the way to end it
+   * @returns {() => void} ends it
    */
   on(type, callback) {
     const callbacks = this.#listeners.get(type) ?? new Set();
@@ -77,52 +75,46 @@ export class RealtimeClient {
     return () => callbacks.delete(callback);
   }
 
-  /** For `useSyncExternalStore`. @param {() => void} callback */
   subscribe = (callback) => this.on("change", callback);
 
   getSnapshot = () => this.#snapshot;
 
-  /** Where another client could resume. */
   get position() {
     return { user: this.#user, ...this.#position };
   }
 
   /**
-   * Sends now or not at all.
    * @param {string} type
    * @param {object} data
-   * @returns {string | null} its id, the `ref` of an `error`; null: not open
+   * @returns {string | null} its id; null: it is not sent
    */
   send(type, data) {
-    if (this.#snapshot.state !== "open" || this.#socket.readyState > 1) return null;
-    const id = crypto.randomUUID?.() ?? `${Math.random()}`; // plain HTTP has no randomUUID
-    this.#socket.send(JSON.stringify({ type, data, timestamp: new Date().toISOString(), id }));
+    const socket = this.#socket;
+    if (this.#snapshot.state !== "open" || socket.readyState > 1 || socket.bufferedAmount > MAX_UNSENT) return null;
+    const id = crypto.randomUUID?.() ?? `${Math.random()}`; // none in plain HTTP
+    socket.send(JSON.stringify({ type, data, timestamp: new Date().toISOString(), id }));
     return id;
   }
 
-  /**
-   * By the socket where it is open, else by HTTP; the new count comes as `unread`.
-   * @param {{ids: string[]} | {upTo: number}} what
-   */
+  /** @param {{ids: string[]} | {upTo: number}} what */
   async markRead(what) {
     if (!this.send("read", what)) this.#count(await this.#http("POST", "/api/notifications/read", what));
   }
 
   async #open() {
     this.#drop();
-    // Also tells this turn from a later one.
-    const timer = (this.#timer = setTimeout(() => this.#lost(1006, "No answer"), CONNECT_TIMEOUT));
+    // Also marks this turn.
+    const timer = (this.#timer = setTimeout(() => this.#lost(1006, "No answer"), TIMEOUT));
     this.#set({ state: "connecting" });
     try {
-      const { getToken = () => this.#http("POST", "/api/websocket/token"), batch } = this.#options;
-      const { token, connectionUrl } = await getToken();
+      const { token, connectionUrl } = await this.#options.getToken();
       if (timer !== this.#timer) return;
-      this.#adopt(token);
+      this.#adopt(this.#read(token));
       const url = new URL(connectionUrl, location.href);
       const { lastSeq, epoch } = this.#position;
       if (lastSeq != null) url.searchParams.set("last_seq", lastSeq);
       if (epoch) url.searchParams.set("epoch", epoch);
-      if (batch) url.searchParams.set("batch", "1");
+      if (this.#options.batch) url.searchParams.set("batch", "1");
       const socket = (this.#socket = new WebSocket(url, ["jasaweb.v1", "bearer." + token]));
       socket.onmessage = ({ data }) => {
         for (const message of [JSON.parse(data)].flat()) if (socket === this.#socket) this.#receive(message);
@@ -133,29 +125,50 @@ export class RealtimeClient {
     }
   }
 
-  /** A position is one user's: another one starts from what is stored for them, or at the head. */
-  #adopt(token) {
-    let user = "";
+  /** Returns whose it is; the clock is the server's. */
+  #read(token) {
+    let claims = {};
     try {
-      user = JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))).sub;
-    } catch {} // not a JWT: it names nobody
-    if (user === this.#user) return;
-    if (this.#user !== undefined) {
+      claims = JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
+    } catch {} // not a JWT
+    const life = (claims.session_exp - claims.iat) * 1000;
+    this.#endsAt = Date.now() + life;
+    this.#margin = Math.min(REFRESH, life / 2);
+    return claims.sub ?? "";
+  }
+
+  /** What fails is tried again at half of the time left, until 4001. */
+  async #refresh(left) {
+    const socket = this.#socket;
+    this.#margin = left / 2;
+    try {
+      const { token } = await this.#options.getToken();
+      if (socket !== this.#socket) return;
+      if (this.#read(token) !== this.#user) this.#lost(4001, "Another user");
+      else this.send("refresh", { token });
+    } catch {}
+  }
+
+  /** A position is one user's: another has their own, or starts at the head. */
+  #adopt(user) {
+    const before = this.#user ?? user;
+    this.#user = user;
+    if (before !== user) {
       this.#position = {};
       this.#rev = -1;
       this.#set({ unread: null });
     }
-    this.#user = user;
+    if (this.#position.lastSeq != null) return;
     try {
-      const stored = JSON.parse(this.#options.storage.getItem("jasaweb_rt:" + user));
-      if (this.#position.lastSeq == null) this.#position = { ...stored };
+      this.#position = { ...JSON.parse(this.#options.storage.getItem("jasaweb_rt:" + user)) };
     } catch {} // none, or barred
   }
 
   #receive(message) {
+    this.#heardAt = Date.now();
     if (this.#snapshot.state !== "open") {
       clearTimeout(this.#timer);
-      this.#openedAt = Date.now();
+      this.#timer = setTimeout(() => (this.#attempt = 0), STABLE);
       this.#refused = false;
       this.#set({ state: "open", code: 0, reason: "" });
     }
@@ -182,7 +195,7 @@ export class RealtimeClient {
     this.#emit(message);
   }
 
-  /** Reads by HTTP what is too much for a socket, then goes on with what came meanwhile. */
+  /** Reads by HTTP, then goes on with what came meanwhile. */
   async #catchUp({ epoch, fromSeq = 0, headSeq }) {
     const resync = (this.#resync = { goal: headSeq, held: [] });
     this.#moveTo(fromSeq, epoch);
@@ -195,7 +208,7 @@ export class RealtimeClient {
         for (const { title, message, data, createdAt: timestamp, ...rest } of page.items)
           if (resync === this.#resync) this.#deliver({ ...rest, data: { title, message, ...data }, timestamp });
         if (resync !== this.#resync) return;
-        const reached = page.items.at(-1)?.seq ?? page.headSeq; // what an empty page lacks was deleted
+        const reached = page.items.at(-1)?.seq ?? page.headSeq; // the rest was deleted
         if (seq < resync.goal && !(reached > seq)) throw Error("No progress");
         this.#moveTo((seq = reached));
       } while (seq < resync.goal);
@@ -213,7 +226,7 @@ export class RealtimeClient {
     } catch {} // none, full, or barred
   }
 
-  /** The badge is replaced, never added to, and never by an older one. */
+  /** An older count never replaces a newer one. */
   #count({ unread, rev = this.#rev }) {
     if (unread == null || rev < this.#rev) return;
     this.#rev = rev;
@@ -225,12 +238,12 @@ export class RealtimeClient {
   #lost(code, reason) {
     const invalid = code === 1008 && reason === "Invalid authentication";
     if (FINAL.includes(code) || (invalid && this.#refused)) return this.#finish(code, reason);
-    if (this.#snapshot.state === "open" && Date.now() - this.#openedAt > STABLE) this.#attempt = 0;
     this.#refused ||= invalid;
-    const told = code === 1001 && /retry after (\d{1,8}) ms/.exec(reason)?.[1];
-    const jitter = Math.random() * Math.min(MAX_DELAY, MIN_DELAY * 2 ** this.#attempt++);
+    const told = /retry after (\d{1,8}) ms/.exec(reason)?.[1];
+    if (told) this.#notBefore = Date.now() + +told;
+    const jitter = told || invalid ? 0 : Math.random() * Math.min(MAX_DELAY, MIN_DELAY * 2 ** this.#attempt++);
     this.#drop();
-    this.#timer = setTimeout(() => this.#open(), invalid ? 0 : +(told || jitter));
+    this.#timer = setTimeout(() => this.#open(), Math.max(jitter, this.#notBefore - Date.now()));
     this.#set({ state: "waiting", code, reason });
   }
 
@@ -250,18 +263,37 @@ export class RealtimeClient {
   }
 
   #onTick = () => {
-    const slept = Date.now() - this.#seenAt;
-    this.#seenAt += slept;
-    if (slept > ASLEEP && this.#snapshot.state === "open") this.#lost(1006, "Asleep");
+    const now = Date.now();
+    const slept = now - this.#seenAt;
+    const left = this.#endsAt - now;
+    this.#seenAt = now;
+    if (this.#snapshot.state !== "open") return;
+    if (slept > ASLEEP) this.#lost(1006, "Asleep");
+    else if (left > 0 && left < this.#margin) this.#refresh(left);
   };
 
   #onPageEvent = ({ type }) => {
     this.#onTick();
-    const waiting = this.#snapshot.state === "waiting";
-    if (type === "offline" || type === "pagehide" ? waiting : !waiting || document.hidden) return;
+    const { state } = this.#snapshot;
+    const away = type === "offline" || type === "pagehide";
+    if (away ? state === "waiting" : document.hidden || state === "connecting") return;
+    if (!away && state === "open") return this.#probe();
     this.#attempt = 0;
     this.#lost(1006, type);
   };
+
+  /** Pings are hidden from a page: is there, by HTTP, what should have come? */
+  async #probe() {
+    const socket = this.#socket;
+    const { lastSeq } = this.#position;
+    if (lastSeq == null || this.#resync || Date.now() - this.#heardAt < QUIET) return;
+    this.#heardAt = Date.now();
+    const answer = await this.#http("GET", `/api/notifications?after=${lastSeq}&limit=1`).catch((error) => error);
+    setTimeout(() => {
+      const lost = answer.items ? answer.items[0]?.seq > this.#position.lastSeq : !answer.status;
+      if (lost && socket === this.#socket) this.#lost(1006, "Silent");
+    }, GRACE);
+  }
 
   async #http(method, path, body) {
     const csrf = /\bcsrftoken=([^;]*)/.exec(document.cookie)?.[1] ?? "";
@@ -269,10 +301,9 @@ export class RealtimeClient {
       method,
       headers: { "content-type": "application/json", "x-csrftoken": csrf },
       body: body && JSON.stringify(body),
-      signal: AbortSignal.timeout(CONNECT_TIMEOUT),
+      signal: AbortSignal.timeout(TIMEOUT),
     });
-    const { ok, status } = response;
-    if (!ok) throw Object.assign(Error(path), { status });
+    if (!response.ok) throw Object.assign(Error(path), { status: response.status });
     return response.json();
   }
 
@@ -293,7 +324,7 @@ export class RealtimeClient {
       try {
         callback(value);
       } catch (error) {
-        reportError(error); // a listener's fault stops nobody else
+        reportError(error);
       }
   }
 }

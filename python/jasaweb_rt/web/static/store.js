@@ -11,6 +11,15 @@
  * @property {string} updatedAt
  * @property {string} [ownerName]
  *
+ * @typedef {object} Invoice
+ * @property {string} id
+ * @property {string} projectId
+ * @property {string} projectName
+ * @property {number} amount rupiah
+ * @property {string} status
+ * @property {string | null} paidAt
+ * @property {string} createdAt
+ *
  * @typedef {object} Notification
  * @property {string} id
  * @property {number} seq
@@ -28,6 +37,8 @@
  * @property {import("./realtime.js").Snapshot} connection
  * @property {Project[]} projects
  * @property {Loading} projectsLoading
+ * @property {Invoice[]} invoices
+ * @property {Loading} invoicesLoading
  * @property {Notification[]} inbox newest first
  * @property {Loading} inboxLoading
  * @property {number} inboxFrom the inbox holds what there is above this `seq`
@@ -40,6 +51,8 @@ let state = {
   connection: { state: "idle", unread: null, code: 0, reason: "" },
   projects: [],
   projectsLoading: "loading",
+  invoices: [],
+  invoicesLoading: "loading",
   inbox: [],
   inboxLoading: "loading",
   inboxFrom: 0,

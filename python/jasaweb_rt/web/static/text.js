@@ -1,8 +1,14 @@
-/** Every word that the pages show, and how times and statuses are said. The only module with language in it. */
+/**
+ * Every word that the pages show, and how times, money and problems are said, in the language of the page. The one
+ * door to language; the words themselves are in `text-en.js` and `text-id.js`.
+ */
 
-const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-const DAY = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
-const MOMENT = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+import { words as english } from "./text-en.js";
+import { words as indonesian } from "./text-id.js";
+
+const STORED_AS = "jasaweb_rt.language";
+/** The language that the server writes its own sentences in. */
+const SERVER_LANGUAGE = "en";
 /**
  * Seconds of a unit, and how many of it are said before the next one is.
  * @type {[Intl.RelativeTimeFormatUnit, number, number][]}
@@ -13,74 +19,59 @@ const UNITS = [
   ["day", 86_400, 7],
 ];
 
-export const text = {
-  loginTitle: "Log in",
-  loginLead: "See how your projects are coming along.",
-  email: "E-mail",
-  password: "Password",
-  logIn: "Log in",
-  loggingIn: "Logging in…",
-  logOut: "Log out",
-  missingEmail: "Enter your e-mail address.",
-  missingPassword: "Enter your password.",
-  unreachable: "The server cannot be reached. Try again in a moment.",
-  failed: "That did not work. Try again in a moment.",
-  demoTitle: "Demo accounts",
-  demoLead: "Pick one to fill in the form. For a second one at the same time, use a private window.",
-  demoRoles: { admin: "Agency", client: "Client", other: "Another client" },
+/** @typedef {"en" | "id"} Language a primary language subtag, as `<html lang>` has it */
 
-  title: "Dashboard · JasaWeb",
-  skip: "Skip to content",
-  greeting: (/** @type {string} */ name) => `Hello, ${name}`,
-  announcements: "Announcements",
-  dismiss: "Dismiss",
-  connection: { idle: "Connecting…", connecting: "Connecting…", open: "Live", waiting: "Offline", closed: "Offline" },
-  connectAgain: "Connect again",
-  closed: {
-    1008: "The server did not accept this session.",
-    4004: "This page was disconnected because you opened too many others.",
-    4500: "An administrator disconnected this page.",
-  },
-  closedOther: "The connection was closed.",
-  tryAgain: "Try again",
-  loading: "Loading…",
+/** @type {Record<Language, typeof english>} */
+const WORDS = { en: english, id: indonesian };
 
-  projects: "Projects",
-  allProjects: "All projects",
-  noProjects: "No projects yet. They appear here as soon as there is one.",
-  projectsFailed: "Your projects could not be loaded.",
-  statusOf: (/** @type {string} */ name) => `Status of ${name}`,
-  ownedBy: (/** @type {string} */ name) => `for ${name}`,
-  stage: (/** @type {number} */ number, /** @type {number} */ count) => `Stage ${number} of ${count}`,
-  openSite: "Open site",
-  updated: "Updated",
-  projectTypes: { sekolah: "School website", berita: "News website", company: "Company website" },
-  statuses: {
-    pending_payment: "Awaiting payment",
-    in_progress: "In progress",
-    review: "In review",
-    completed: "Completed",
-  },
+/** What the languages call themselves. @type {Record<Language, string>} */
+export const LANGUAGES = { en: "English", id: "Bahasa Indonesia" };
 
-  inbox: "Inbox",
-  goToInbox: (/** @type {number} */ count) => (count ? `Inbox, ${count} unread` : "Inbox"),
-  noNotifications: "Nothing here yet. News about your projects arrives by itself.",
-  inboxFailed: "Your inbox could not be loaded.",
-  unread: (/** @type {number} */ count) => `${count} unread`,
-  markRead: "Mark as read",
-  markReadOf: (/** @type {string} */ title) => `Mark “${title}” as read`,
-  markAllRead: "Mark all as read",
-  showOlder: "Show older",
-  untitled: "Notification",
-  arrived: (/** @type {string} */ title) => `New: ${title}`,
-  notificationTypes: {
-    project_update: "Project",
-    payment_update: "Payment",
-    system_announcement: "Announcement",
-    admin_alert: "Alert",
-    user_message: "Message",
-  },
-};
+const preferred = navigator.languages.flatMap(toLocale);
+
+/** The language of the page: the one that was chosen, else the first of the browser's that there is. */
+export const language = chosen() ?? preferred.map((locale) => locale.language).find(isLanguage) ?? "en";
+
+/** With the region that the browser asks for, which decides how dates are written. */
+const locale = preferred.find((wanted) => wanted.language === language)?.toString() ?? language;
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+const day = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
+const dayAndTime = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
+
+export const text = WORDS[language];
+
+/** @param {string} tag @returns {Intl.Locale[]} none for what is no language tag: some systems have such */
+function toLocale(tag) {
+  try {
+    return [new Intl.Locale(tag)];
+  } catch {
+    return [];
+  }
+}
+
+/** @param {string | null} tag @returns {tag is Language} */
+function isLanguage(tag) {
+  return tag !== null && Object.hasOwn(WORDS, tag);
+}
+
+function chosen() {
+  try {
+    const stored = localStorage.getItem(STORED_AS);
+    return isLanguage(stored) ? stored : undefined;
+  } catch {
+    return undefined; // the browser bars storage
+  }
+}
+
+/** Keeps the choice for all pages of this browser, and shows this one anew. @param {Language} wanted */
+export function chooseLanguage(wanted) {
+  try {
+    localStorage.setItem(STORED_AS, wanted);
+  } catch {
+    return; // barred: the page would come back as it is
+  }
+  location.reload();
+}
 
 /**
  * A word of a table, or the key itself made readable: a foreign program may use values of its own.
@@ -94,21 +85,68 @@ export function word(table, key) {
 /** How long ago, or the date where that is clearer. @param {string} timestamp RFC 3339 */
 export function ago(timestamp) {
   const seconds = (Date.now() - Date.parse(timestamp)) / 1000;
-  if (seconds < 60) return "just now";
+  if (seconds < 60) return text.justNow;
   const unit = UNITS.find(([, size, count]) => seconds < size * count);
-  return unit ? RELATIVE.format(-Math.floor(seconds / unit[1]), unit[0]) : DAY.format(new Date(timestamp));
+  return unit ? relative.format(-Math.floor(seconds / unit[1]), unit[0]) : date(timestamp);
 }
 
 /** @param {string} timestamp RFC 3339 */
 export function moment(timestamp) {
-  return MOMENT.format(new Date(timestamp));
+  return dayAndTime.format(new Date(timestamp));
 }
 
-/** Fills the elements that name their words: `data-text` for content, `data-label` for what only a screen reader says. */
+/** @param {string} timestamp RFC 3339 */
+export function date(timestamp) {
+  return day.format(new Date(timestamp));
+}
+
+/** @param {number} amount rupiah */
+export function money(amount) {
+  const digits = Number.isInteger(amount) ? 0 : 2;
+  return new Intl.NumberFormat(locale, {
+    style: "currency",
+    currency: "IDR",
+    currencyDisplay: "narrowSymbol",
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  }).format(amount);
+}
+
+/** @param {number} value one decimal is said at most */
+export function number(value) {
+  return new Intl.NumberFormat(locale, { maximumFractionDigits: 1 }).format(value);
+}
+
+/** @param {number} bytes a second */
+export function transferRate(bytes) {
+  const style = { style: /** @type {const} */ ("unit"), unit: "kilobyte-per-second", maximumFractionDigits: 1 };
+  return new Intl.NumberFormat(locale, style).format(bytes / 1000);
+}
+
+/**
+ * Why a request failed: in the server's own sentence where that is in the page's language.
+ * @param {{status: number, message: string}} error an `ApiError`
+ */
+export function problem({ status, message }) {
+  if (status === 0) return text.unreachable;
+  if (message && language === SERVER_LANGUAGE) return message;
+  const known = /** @type {Record<number, string>} */ (text.problems);
+  return known[status] ?? text.failed;
+}
+
+/**
+ * Fills the elements that name their words (`data-text` for content, `data-label` for what only a screen reader says;
+ * `admin.title` is a word of the table `admin`), and says which language the page is in.
+ */
 export function fillText() {
-  const words = /** @type {Record<string, any>} */ (text);
+  document.documentElement.lang = language;
   for (const node of document.querySelectorAll("[data-text]"))
-    node.textContent = words[node.getAttribute("data-text") ?? ""];
+    node.textContent = named(node.getAttribute("data-text") ?? "");
   for (const node of document.querySelectorAll("[data-label]"))
-    node.setAttribute("aria-label", words[node.getAttribute("data-label") ?? ""]);
+    node.setAttribute("aria-label", named(node.getAttribute("data-label") ?? ""));
+}
+
+/** @param {string} path @returns {string} */
+function named(path) {
+  return path.split(".").reduce((table, key) => table[key], /** @type {any} */ (text));
 }

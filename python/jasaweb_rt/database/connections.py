@@ -1,0 +1,108 @@
+"""The guide's table `websocket_connections`: one row a connection, written in batches.
+
+Moments are Unix times in seconds, as the core gives them.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import asyncpg
+import msgspec
+
+__all__ = ["Connection", "Status", "close_all", "close_many", "delete_closed", "save_many", "touch_many"]
+
+Status = Literal["active", "disconnected", "error", "timeout"]
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """One connection."""
+
+    connection_id: str
+    user_id: str
+    client_ip: str
+    user_agent: str | None
+    connected_at: float
+    last_activity: float
+    status: Status
+
+
+async def save_many(connection: asyncpg.Connection, rows: Sequence[Connection]) -> None:
+    """Inserts rows, or brings those that are there to their new state; those of users who do not exist are left out."""
+    await connection.execute(
+        """
+        insert into public.websocket_connections as c
+          (id, user_id, connection_id, client_ip, user_agent, connected_at, last_activity, status)
+        select gen_random_uuid()::text, u.id, r.connection_id, r.client_ip, r.user_agent,
+               to_timestamp(r.connected_at) at time zone 'UTC', to_timestamp(r.last_activity) at time zone 'UTC',
+               r.status::public."ConnectionStatus"
+        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::float8[], $7::text[])
+          as r (connection_id, user_id, client_ip, user_agent, connected_at, last_activity, status)
+        cross join lateral (select u.id from public.users u where u.id = r.user_id offset 0) u
+        order by r.connection_id
+        on conflict (connection_id) do update set status = excluded.status, last_activity = excluded.last_activity
+        where (c.status, c.last_activity) is distinct from (excluded.status, excluded.last_activity)
+        """,
+        [row.connection_id for row in rows],
+        [row.user_id for row in rows],
+        [row.client_ip for row in rows],
+        [row.user_agent for row in rows],
+        [row.connected_at for row in rows],
+        [row.last_activity for row in rows],
+        [row.status for row in rows],
+    )
+
+
+async def touch_many(connection: asyncpg.Connection, activity: Sequence[tuple[str, float]]) -> None:
+    """Notes the last activity of connections, each `(connection_id, moment)`."""
+    # Whatever their status, or the index on that would be taken, and all active rows read for each batch.
+    await connection.execute(
+        """
+        update public.websocket_connections c set last_activity = to_timestamp(t.moment) at time zone 'UTC'
+        from unnest($1::text[], $2::float8[]) as t (connection_id, moment)
+        where c.connection_id = t.connection_id
+        """,
+        [connection_id for connection_id, _ in activity],
+        [moment for _, moment in activity],
+    )
+
+
+async def close_many(connection: asyncpg.Connection, connection_ids: Sequence[str]) -> None:
+    """Marks those of these connections that are still active as `disconnected`."""
+    await connection.execute(
+        """
+        update public.websocket_connections set status = 'disconnected'
+        where connection_id = any ($1::text[]) and status = 'active'
+        """,
+        list(connection_ids),
+    )
+
+
+async def close_all(connection: asyncpg.Connection, node_id: str) -> None:
+    """Marks what is still active of a node that ends as `disconnected`."""
+    await connection.execute(
+        """
+        update public.websocket_connections set status = 'disconnected'
+        where status = 'active' and starts_with(connection_id, $1 || '-')
+        """,
+        node_id,
+    )
+
+
+async def delete_closed(connection: asyncpg.Connection, days: int, limit: int) -> int:
+    """Deletes up to `limit` closed connections whose last activity is older than `days`, with their messages.
+
+    Returns how many. It waits for nobody's lock.
+    """
+    rows = await connection.fetch(
+        """
+        delete from public.websocket_connections where id = any (array(
+          select id from public.websocket_connections
+          where last_activity < (now() - make_interval(days => $1)) at time zone 'UTC' and status <> 'active'
+          order by last_activity limit $2 for update skip locked
+        ))
+        returning 1
+        """,
+        days,
+        limit,
+    )
+    return len(rows)

@@ -1,0 +1,141 @@
+"""The message log: one row in `websocket_messages` for each connection and durable frame.
+
+The core says by position what each connection was sent; PostgreSQL puts the rows together. While it is away nothing is
+taken from the core, which remembers a longer range instead.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+import asyncpg
+
+from jasaweb_rt._core import FanoutServer, Progress
+from jasaweb_rt.batches import BATCH, in_batches, write_all
+from jasaweb_rt.database import message_log
+from jasaweb_rt.database.message_log import Proof, SentRange
+
+__all__ = ["MessageLog"]
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item", SentRange, Proof)
+
+_LONGEST_RANGE = 1000
+_NUMBERS_AT_ONCE = 10_000
+_MAX_UNPROVEN = 200_000
+_MAX_ORPHANS = 10_000
+_ORPHAN_SECONDS = 90.0
+
+
+class MessageLog:
+    """Writes what was sent. Everything here belongs to one event loop."""
+
+    def __init__(self, server: FanoutServer) -> None:
+        """From here on the core keeps what is sent, also by connections that end before it is first asked."""
+        self._server = server
+        self._ranges: list[SentRange] = []
+        self._proofs: list[Proof] = []
+        # By connection, what it was sent and is not known to have arrived: ranges in order.
+        self._unproven: dict[str, list[tuple[int, int]]] = {}
+        self._ended: deque[str] = deque(maxlen=_MAX_UNPROVEN)
+        # Ranges of connections that have no row yet, and until when they may wait for it.
+        self._orphans: dict[SentRange, float] = {}
+        self._note(server.take_progress())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was collected that is still to be written."""
+        return bool(self._ranges or self._proofs or self._orphans)
+
+    def closed(self, connection_id: str) -> None:
+        """A connection has ended: what has not arrived by now never will."""
+        self._ended.append(connection_id)
+
+    async def collect(self) -> None:
+        """Takes from the core what was sent since the last time, unless something still waits to be written."""
+        if self._ranges or self._proofs:
+            return
+        # Their last news lies in the core already, for it is laid down before the end is told.
+        ended = list(self._ended)
+        self._ended.clear()
+        # It waits for every shard, so not on this loop.
+        self._note(await asyncio.to_thread(self._server.take_progress))
+        for connection_id in ended:
+            self._unproven.pop(connection_id, None)
+
+    async def write(self, connection: asyncpg.Connection) -> None:
+        """Writes what was collected. What fails is still there for the next call; writing it twice does no harm."""
+        while self._ranges:
+            batch = _head(self._ranges)
+            orphans = await write_all(batch, partial(message_log.add_many, connection))
+            del self._ranges[: len(batch)]
+            self._keep_orphans(orphans)
+        while self._proofs:
+            batch_of_proofs = _head(self._proofs)
+            await write_all(batch_of_proofs, partial(message_log.mark_delivered, connection))
+            del self._proofs[: len(batch_of_proofs)]
+        await self._adopt(connection)
+
+    def _note(self, progress: Sequence[Progress]) -> None:
+        now = time.time()
+        for one in progress:
+            for first, last in _pieces(one.from_seq, one.through_seq):
+                sent = SentRange(one.connection_id, one.user_id, first, last, one.delivered_seq, now)
+                self._ranges.append(sent)
+            self._prove(one)
+
+    def _prove(self, progress: Progress) -> None:
+        connection_id, proven = progress.connection_id, progress.delivered_seq
+        waiting: list[tuple[int, int]] = []
+        for first, last in self._unproven.pop(connection_id, ()):
+            if first <= proven:
+                pieces = _pieces(first, min(last, proven))
+                self._proofs.extend(Proof(connection_id, *piece) for piece in pieces)
+            if last > proven:
+                waiting.append((max(first, proven + 1), last))
+        first, last = max(progress.from_seq, proven + 1), progress.through_seq
+        if first <= last:
+            if waiting and waiting[-1][1] == first - 1:
+                first = waiting.pop()[0]
+            waiting.append((first, last))
+        if waiting:
+            self._unproven[connection_id] = waiting
+            if len(self._unproven) > _MAX_UNPROVEN:
+                # Only where ends are not told: the oldest is the likeliest to be over.
+                del self._unproven[next(iter(self._unproven))]
+
+    def _keep_orphans(self, orphans: Sequence[SentRange]) -> None:
+        # Their connections' rows were dropped and come with the next comparison; or their user is gone.
+        until = time.monotonic() + _ORPHAN_SECONDS
+        for sent in orphans[: _MAX_ORPHANS - len(self._orphans)]:
+            self._orphans[sent] = until
+
+    async def _adopt(self, connection: asyncpg.Connection) -> None:
+        now = time.monotonic()
+        self._orphans = {sent: until for sent, until in self._orphans.items() if until > now}
+        for batch in in_batches(list(self._orphans)):
+            left = set(await write_all(batch, partial(message_log.add_many, connection)))
+            for sent in batch:
+                if sent not in left:
+                    del self._orphans[sent]
+
+
+def _pieces(first: int, last: int) -> Iterator[tuple[int, int]]:
+    """A range in pieces that are not too long for one statement."""
+    for begin in range(first, last + 1, _LONGEST_RANGE):
+        yield begin, min(last, begin + _LONGEST_RANGE - 1)
+
+
+def _head(items: list[Item]) -> list[Item]:
+    """As many of `items` as go into one statement, at least one."""
+    numbers = 0
+    for count, item in enumerate(items[:BATCH]):
+        numbers += item.last - item.first + 1
+        if count and numbers > _NUMBERS_AT_ONCE:
+            return items[:count]
+    return items[:BATCH]

@@ -1,0 +1,208 @@
+"""The browser client's position: whose it is, where it is kept, and what is read by HTTP to come there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.browser.client_page import START, Client, durable, stored
+from tests.browser.conftest import Watch
+from tests.browser.scripted_server import ScriptedServer, ScriptedSocket
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+class TestPosition:
+    async def test_is_one_user_s(self, client: Client, scripted: ScriptedServer) -> None:
+        await client.start()
+        socket = await scripted.accept()
+        await socket.sync(head=9, unread=4, rev=90)
+        await client.until("client.getSnapshot().unread === 4")
+        scripted.user_id = "user-2"
+        await socket.close(4001, "Session expired")
+        other = await scripted.accept()
+        assert other.query == {}
+        assert await client.call("client.getSnapshot().unread") is None
+        await other.sync(head=2, unread=1, rev=2)
+        await other.send(durable(3, unread=2, rev=3))
+        await client.until_seq(3)
+        assert await client.call("client.getSnapshot().unread") == 2
+
+    async def test_outlives_the_page_in_storage(self, client: Client, scripted: ScriptedServer) -> None:
+        start = START.replace("(options) =>", "() =>").replace("(options)", "({ storage: sessionStorage })")
+        await client.call(start)
+        socket = await scripted.accept()
+        await socket.sync(head=4)
+        await socket.send(durable(5))
+        await client.until_seq(5)
+        for user_id, query in (("user-2", {}), ("user-1", {"last_seq": "5", "epoch": "E1"})):
+            scripted.user_id = user_id
+            await client.page.reload()
+            await client.until("window.RealtimeClient !== undefined")
+            await client.call(start)
+            assert (await scripted.accept()).query == query
+
+    async def test_storage_that_is_barred_or_spoilt_does_no_harm(
+        self, client: Client, scripted: ScriptedServer
+    ) -> None:
+        await client.call(
+            START.replace("(options) =>", "() =>").replace(
+                "(options)", "({ storage: { getItem: () => '{broken', setItem() { throw new Error('full'); } } })"
+            )
+        )
+        socket = await scripted.accept()
+        await socket.sync(head=4)
+        await socket.send(durable(5))
+        await client.until_seq(5)
+
+
+class TestResync:
+    async def resync(
+        self, client: Client, scripted: ScriptedServer, *, after: int = 2, head: int = 500, epoch: str = "E1"
+    ) -> ScriptedSocket:
+        """A client at 2 of epoch E1 that is told to page up to `head`."""
+        await client.start(lastSeq=2, epoch="E1")
+        socket = await scripted.accept()
+        await socket.welcome()
+        data = {"epoch": epoch, "fromSeq": after, "headSeq": head}
+        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
+        return socket
+
+    async def test_pages_then_what_was_held(self, client: Client, scripted: ScriptedServer) -> None:
+        scripted.notifications = [stored(seq) for seq in range(1, 501)]
+        go_on = asyncio.Event()
+
+        async def wait_at_second(page: int) -> None:
+            if page == 2:
+                await go_on.wait()
+
+        scripted.before_page = wait_at_second
+        socket = await self.resync(client, scripted)
+        await client.until_seq(202)
+        await socket.send(durable(501, unread=77, rev=600), durable(502, unread=78, rev=601))
+        await client.until("client.getSnapshot().unread === 78")  # so they have arrived, and are held
+        go_on.set()
+        await client.until_seq(502)
+        await socket.send(durable(503))
+        await client.until_seq(503)
+        assert await client.seqs() == list(range(3, 504))
+        assert scripted.pages == [2, 202, 402]
+        assert await client.call("seen.filter((m) => m.type === 'resync').length") == 1
+        third = await client.call("seen.find((m) => m.seq === 3)")
+        assert third["data"] == {"title": "n3", "message": "", "projectId": "p"}
+        assert third["timestamp"] == "2026-01-01T00:00:00.000Z"
+
+    async def test_held_messages_that_a_page_had_too_come_once(self, client: Client, scripted: ScriptedServer) -> None:
+        scripted.notifications = [stored(seq) for seq in range(1, 8)]
+        go_on = asyncio.Event()
+
+        async def wait(_: int) -> None:
+            await go_on.wait()
+
+        scripted.before_page = wait
+        socket = await self.resync(client, scripted, head=5)
+        await socket.send(durable(6, unread=9, rev=9), durable(7, unread=10, rev=10), durable(8, unread=11, rev=11))
+        await client.until("client.getSnapshot().unread === 11")
+        go_on.set()
+        await client.until_seq(8)
+        assert await client.seqs() == [3, 4, 5, 6, 7, 8]
+
+    async def test_a_flood_meanwhile_is_read_by_http(self, client: Client, scripted: ScriptedServer) -> None:
+        scripted.notifications = [stored(seq) for seq in range(1, 901)]
+        go_on = asyncio.Event()
+
+        async def wait(_: int) -> None:
+            await go_on.wait()
+
+        scripted.before_page = wait
+        socket = await self.resync(client, scripted, head=100)
+        await socket.send(*(durable(seq, unread=seq, rev=seq + 1000) for seq in range(101, 903)))
+        await client.until("client.getSnapshot().unread === 902")
+        go_on.set()
+        await client.until_seq(902)
+        assert await client.seqs() == list(range(3, 903))
+
+    async def test_what_was_deleted_at_the_end_is_passed_over(self, client: Client, scripted: ScriptedServer) -> None:
+        scripted.notifications = [stored(3), stored(4)]
+        scripted.head_seq = 10
+        socket = await self.resync(client, scripted, head=10)
+        await client.until("client.position.lastSeq === 10")
+        await socket.send(durable(11))
+        await client.until_seq(11)
+        assert await client.seqs() == [3, 4, 11]
+
+    async def test_another_epoch_starts_from_the_beginning(self, client: Client, scripted: ScriptedServer) -> None:
+        scripted.notifications = [stored(1)]
+        socket = await self.resync(client, scripted, after=0, head=1, epoch="E2")
+        await client.until_seq(1)
+        await socket.send(durable(2, unread=2, rev=2))
+        await client.until_seq(2)
+        assert await client.seqs() == [1, 2]
+        await socket.close(4003, "No pong")
+        assert (await scripted.accept()).query == {"last_seq": "2", "epoch": "E2"}
+
+    async def test_an_empty_database_empties_the_badge(self, client: Client, scripted: ScriptedServer) -> None:
+        await client.start()
+        socket = await scripted.accept()
+        await socket.sync(head=9, unread=9, rev=90)
+        await client.until("client.getSnapshot().unread === 9")
+        scripted.head_seq = 0
+        data = {"epoch": "E2", "fromSeq": 0, "headSeq": 0}
+        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
+        await client.until("client.getSnapshot().unread === 0")
+
+    async def test_a_sync_of_another_epoch_is_a_resync(self, client: Client, scripted: ScriptedServer) -> None:
+        scripted.notifications = [stored(1), stored(2)]
+        await client.start(lastSeq=40, epoch="E1")
+        await (await scripted.accept()).sync(head=2, epoch="E2")
+        await client.until_seq(2)
+        assert await client.seqs() == [1, 2]
+        assert await client.call("seen.map((m) => m.type)") == [
+            "system_announcement",
+            "resync",
+            "project_update",
+            "project_update",
+        ]
+
+    async def test_a_page_that_fails_is_fetched_after_a_new_connection(
+        self, client: Client, scripted: ScriptedServer, watch: Watch
+    ) -> None:
+        watch.allow("503")
+        scripted.notifications = [stored(seq) for seq in range(1, 301)]
+        scripted.page_statuses.extend([200, 503])
+        await self.resync(client, scripted, head=300)
+        back = await scripted.accept()
+        assert back.query == {"last_seq": "202", "epoch": "E1"}
+        await back.sync(head=300, resumed_from=202)
+        await back.send(*(durable(seq) for seq in range(203, 301)))
+        await client.until_seq(300)
+        assert await client.seqs() == list(range(3, 301))
+
+    async def test_a_server_that_makes_no_progress_is_left(self, client: Client, scripted: ScriptedServer) -> None:
+        scripted.head_seq = 2
+        await self.resync(client, scripted, head=10)
+        await scripted.accept()
+        assert scripted.pages == [2]
+
+    async def test_a_socket_lost_meanwhile_ends_it(self, client: Client, scripted: ScriptedServer) -> None:
+        scripted.notifications = [stored(seq) for seq in range(1, 301)]
+        go_on = asyncio.Event()
+
+        async def wait_at_second(page: int) -> None:
+            if page == 2:
+                await go_on.wait()
+
+        scripted.before_page = wait_at_second
+        socket = await self.resync(client, scripted, head=300)
+        await client.until_seq(202)
+        await socket.close(1011)
+        back = await scripted.accept()
+        assert back.query["last_seq"] == "202"
+        await back.sync(head=300, resumed_from=202)
+        await back.send(durable(203))
+        await client.until_seq(203)
+        go_on.set()
+        await back.send(durable(204))
+        await client.until_seq(204)
+        assert await client.seqs() == list(range(3, 205))
