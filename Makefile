@@ -3,10 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 NPM := tests/browser/npm
-CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core -name '*.rs' -o -name Cargo.toml)
+CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-rust test-python lint format lock vendor clean
+.PHONY: help run install bench test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ run: install ## builds everything and starts the demo on http://127.0.0.1:8000
 	$(BIN)/jasaweb-rt serve --demo
 
 install: $(VENV)/.core-release ## builds the package (release profile) into .venv
+
+bench: $(VENV)/.core-release ## measures, against the floor program; takes minutes
+	cargo build --locked --release --quiet -p jasaweb_rt_floor
+	$(BIN)/python -m benches $(BENCH_ARGS)
 
 test: test-rust test-python ## builds everything and runs every test
 
@@ -28,16 +32,16 @@ lint: $(VENV)/.core-dev ## formatting, lints, types, stub, migrations
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --workspace --all-targets --features python -- -D warnings
-	$(BIN)/ruff format --check python tests
-	$(BIN)/ruff check python tests
+	$(BIN)/ruff format --check benches python tests
+	$(BIN)/ruff check benches python tests
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases jasaweb_rt._core
 	$(BIN)/squawk --config .squawk.toml migrations/*.sql
 
 format: $(VENV)/.dev ## rewrites Rust and Python in the house format
 	cargo fmt
-	$(BIN)/ruff format python tests
-	$(BIN)/ruff check --fix python tests
+	$(BIN)/ruff format benches python tests
+	$(BIN)/ruff check --fix benches python tests
 
 lock: $(VENV)/.dev ## writes requirements/*.txt anew from pyproject.toml
 	$(BIN)/pip install --quiet uv

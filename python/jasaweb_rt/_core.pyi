@@ -12,6 +12,8 @@ __all__ = [
     "ConnectionInfo",
     "Disconnected",
     "FanoutServer",
+    "LoadClient",
+    "LoadReport",
     "LogRecord",
     "OverloadedError",
     "Progress",
@@ -274,6 +276,64 @@ class FanoutServer:
 
     def set_draining(self, draining: bool) -> None:
         """While true, new connections are refused with 503; open ones stay."""
+
+@final
+class LoadReport:
+    """What the clients of a `LoadClient` saw since the beginning, or since its counts were cleared."""
+
+    @property
+    def open(self) -> int:
+        """Connections that are open now."""
+
+    @property
+    def messages(self) -> int: ...
+    @property
+    def bytes(self) -> int:
+        """Bytes read, handshakes apart."""
+
+    @property
+    def closed(self) -> list[tuple[int, int]]:
+        """Connections that ended: `(close code, how many)`; 1006 where none came."""
+
+    @property
+    def refused(self) -> list[tuple[int, int]]:
+        """Handshakes that failed: `(HTTP status, how many)`; 0 where there was no answer."""
+
+    @property
+    def publications(self) -> list[tuple[int, int, int]]:
+        """`(stamp, receivers, moment of the last receipt)` of the newest 4096 stamped messages, oldest first."""
+
+    def delay(self, quantile: float) -> float | None:
+        """Seconds from stamp to receipt that this share of the stamped messages kept to; None: there were none."""
+
+@final
+class LoadClient:
+    """Very many WebSocket clients in one thread, to load a server and to time it.
+
+    A message with a member `"stamp"`, nanoseconds of `time.monotonic_ns()` of this machine, is timed.
+    """
+
+    def __new__(cls) -> LoadClient: ...
+    def connect(
+        self, address: tuple[str, int], requests: Sequence[bytes], *, in_flight: int = 256, wait: float = 30.0
+    ) -> tuple[int, float]:
+        """Opens a connection for each upgrade request, and says how many are open after how many seconds.
+
+        It returns when all have been answered, or after `wait` seconds.
+        """
+
+    def pause(self, count: int, paused: bool) -> None:
+        """Lets the `count` oldest connections stop reading, or go on."""
+
+    def close(self, count: int) -> None:
+        """Closes the `count` oldest connections with 1000."""
+
+    def report(self) -> LoadReport: ...
+    def clear(self) -> None:
+        """Begins to count anew; what is open stays counted."""
+
+    def stop(self) -> None:
+        """Drops every connection and ends the thread; every later call raises `ServerStoppedError`."""
 
 def verify_token(
     token: str, secret: str | bytes, *, previous: str | bytes | None = None, now: float

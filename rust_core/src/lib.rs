@@ -6,6 +6,7 @@
 //!
 //! Rules without I/O, tested without a network:
 //! - [`frame`]: a message encoded once into wire bytes, shared by every connection;
+//! - [`frame_boundary`]: whether a client's stream stands between two messages;
 //! - [`token`]: who may open a socket;
 //! - [`handshake`]: what a WebSocket request must have and what it asks for; [`origin`]: which pages may send one;
 //! - [`forwarding`]: who the client truly is, and which headers may pass a proxy;
@@ -43,6 +44,7 @@ pub mod events;
 mod farewell;
 pub mod forwarding;
 pub mod frame;
+pub mod frame_boundary;
 pub mod front_door;
 pub mod handshake;
 pub mod hub;

@@ -1,60 +1,186 @@
 //! A session's own task: it reads, and writes on when the socket was full. It ends when the connection does.
+//!
+//! The task is written by hand, for there is one for every connection: it holds the session and little else. The
+//! protocol machine with its buffers exists only while something of a message is there; see [`crate::frame_boundary`].
 
-use std::{io, net::Shutdown, rc::Rc};
-
-use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Message,
-        error::{CapacityError, Error as Failure, ProtocolError},
-        protocol::{Role as Side, WebSocketConfig},
-    },
+use std::{
+    io,
+    net::Shutdown,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
 };
 
-use crate::{close::CloseReason, events::Ending, session::Session, transport::Transport};
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    error::{CapacityError, Error as Failure, ProtocolError},
+    protocol::{Role as Side, WebSocketConfig, WebSocketContext},
+};
 
-/// Bytes that tungstenite reads at a time. It allocates them at once for every connection, so they are few: an idle
-/// connection receives a pong now and then.
-const READ_BUFFER_BYTES: usize = 512;
+use crate::{
+    close::CloseReason, events::Ending, frame_boundary::FrameBoundary, session::Session, transport::Transport,
+};
 
-/// Reads until the connection ends, then leaves the session to the shard to be taken out of its registry.
-pub(crate) async fn run(departure: Departure, read_ahead: Bytes) {
-    let session = Rc::clone(&departure.0);
-    let max_message_bytes = session.context.config.max_message_bytes;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(64 * 1024)
-        .max_message_size(Some(max_message_bytes))
-        .max_frame_size(Some(max_message_bytes));
-    let transport = Transport(Rc::clone(&session));
-    let mut messages =
-        WebSocketStream::from_partially_read(transport, read_ahead.to_vec(), Side::Server, Some(config)).await;
-    let mut peer_closed = false;
-    while !session.is_aborted() {
-        tokio::select! {
-            () = session.wake.notified() => {}
-            ready = session.socket.writable(), if session.is_blocked() => flush(&session, ready),
-            message = messages.next() => match message {
-                Some(Ok(message)) => {
-                    peer_closed |= message.is_close();
-                    take(&session, message);
+/// Bytes that tungstenite reads at a time.
+const READ_BUFFER_BYTES: usize = 2048;
+
+/// Messages taken in one turn; a client that sends without end must not hold up the shard.
+const MESSAGES_PER_TURN: usize = 32;
+
+/// The future of a connection: it is done when the connection is over, and leaves the session to the shard to be taken
+/// out of its registry.
+pub(crate) struct Reader {
+    departure: Departure,
+    stage: Stage,
+}
+
+/// What is read for.
+enum Stage {
+    /// Messages. The machine is there while one is unfinished.
+    Open(Option<Box<Protocol>>),
+    /// The peer's end: the connection is over.
+    Linger { peer_closed: bool, shut: bool },
+}
+
+/// tungstenite's side of a connection.
+struct Protocol {
+    machine: WebSocketContext,
+    boundary: FrameBoundary,
+    peer_closed: bool,
+}
+
+/// Whether the task has something to do at once.
+enum Turn {
+    /// The connection was given up, or lingers no more.
+    Done,
+    /// It goes on in the next stage.
+    Next(Stage),
+    /// There is more to read, and others wait.
+    Yield,
+    /// Nothing, until the socket or the session wakes the task.
+    Wait,
+}
+
+impl Reader {
+    /// For a session, and what was read of it already.
+    pub(crate) fn new(session: Rc<Session>, read_ahead: &Bytes) -> Self {
+        let protocol = (!read_ahead.is_empty()).then(|| {
+            let mut protocol = Protocol::new(&session, read_ahead.to_vec());
+            protocol.boundary.pass(read_ahead);
+            Box::new(protocol)
+        });
+        Self { departure: Departure(session), stage: Stage::Open(protocol) }
+    }
+}
+
+impl Future for Reader {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let session = &*this.departure.0;
+        session.register(context.waker());
+        loop {
+            if session.is_aborted() {
+                return Poll::Ready(());
+            }
+            write_on(session, context);
+            let turn = match &mut this.stage {
+                Stage::Open(protocol) => read(session, protocol, context),
+                Stage::Linger { peer_closed, shut } => linger(session, *peer_closed, shut, context),
+            };
+            match turn {
+                Turn::Done => return Poll::Ready(()),
+                Turn::Next(stage) => this.stage = stage,
+                Turn::Yield => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                Some(Err(failure)) => {
-                    give_up(&session, &failure);
-                    break;
-                }
-                None => break,
+                Turn::Wait => return Poll::Pending,
             }
         }
     }
-    drop(messages);
-    if peer_closed {
-        session.finish(session.context.clock.now_ms());
+}
+
+/// Writes what waits where the socket was full, as far as it takes it now.
+fn write_on(session: &Session, context: &mut Context<'_>) {
+    while session.is_blocked() && !session.is_aborted() {
+        match session.socket.poll_write_ready(context) {
+            Poll::Ready(Ok(())) => session.flush(session.context.clock.now_ms()),
+            Poll::Ready(Err(error)) => session.fail(&error),
+            Poll::Pending => return,
+        }
     }
-    linger(&session, peer_closed).await;
+}
+
+/// Reads messages until there is no more.
+fn read(session: &Session, protocol: &mut Option<Box<Protocol>>, context: &mut Context<'_>) -> Turn {
+    // What was read with the handshake is in the machine and is no news to the socket.
+    if protocol.is_none() {
+        match session.socket.poll_read_ready(context) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                session.fail(&error);
+                return Turn::Done;
+            }
+            Poll::Pending => return Turn::Wait,
+        }
+    }
+    let present = protocol.get_or_insert_with(|| Box::new(Protocol::new(session, Vec::new())));
+    for _ in 0..MESSAGES_PER_TURN {
+        match present.read(session) {
+            Ok(message) => {
+                present.peer_closed |= message.is_close();
+                take(session, message);
+                if session.is_aborted() {
+                    return Turn::Done;
+                }
+            }
+            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                if present.boundary.is_between_messages() {
+                    *protocol = None;
+                }
+                // A socket that turned out to be empty is no longer ready, so this registers the task to be woken.
+                return match session.socket.poll_read_ready(context) {
+                    Poll::Pending => Turn::Wait,
+                    Poll::Ready(_) => Turn::Yield,
+                };
+            }
+            Err(failure) => {
+                let peer_closed = present.peer_closed;
+                if !matches!(failure, Failure::ConnectionClosed | Failure::AlreadyClosed) {
+                    give_up(session, &failure);
+                }
+                if peer_closed {
+                    session.finish(session.context.clock.now_ms());
+                }
+                return Turn::Next(Stage::Linger { peer_closed, shut: false });
+            }
+        }
+    }
+    Turn::Yield
+}
+
+impl Protocol {
+    fn new(session: &Session, read_ahead: Vec<u8>) -> Self {
+        let max_message_bytes = session.context.config.max_message_bytes;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(64 * 1024)
+            .max_message_size(Some(max_message_bytes))
+            .max_frame_size(Some(max_message_bytes));
+        Self {
+            machine: WebSocketContext::from_partially_read(read_ahead, Side::Server, Some(config)),
+            boundary: FrameBoundary::default(),
+            peer_closed: false,
+        }
+    }
+
+    fn read(&mut self, session: &Session) -> Result<Message, Failure> {
+        self.machine.read(&mut Transport { session, boundary: &mut self.boundary })
+    }
 }
 
 /// Works on what tungstenite read. After our own Close only the peer's is of interest (RFC 6455 section 1.4).
@@ -100,46 +226,39 @@ fn close(session: &Session, reason: CloseReason) {
     session.begin_close(reason, session.context.clock.now_ms());
 }
 
-fn flush(session: &Session, ready: io::Result<()>) {
-    match ready {
-        Ok(()) => session.flush(session.context.clock.now_ms()),
-        Err(error) => session.fail(&error),
-    }
-}
-
 /// Writes the rest of what is owed to a connection that is over. Where the peer has not closed, our side of the stream is
 /// ended behind the Close frame, and the peer's read until it ends too: a socket that is dropped with unread bytes resets
 /// the connection, and the Close frame may be lost with it (RFC 6455 section 7.1.1). The shard's sweep bounds this wait.
-async fn linger(session: &Session, peer_closed: bool) {
-    let mut discarded = [0; 512];
-    let mut ended = false;
-    while !session.is_aborted() && (session.has_unwritten() || !peer_closed) {
-        if !ended && !session.has_unwritten() {
-            ended = true;
+fn linger(session: &Session, peer_closed: bool, shut: &mut bool, context: &mut Context<'_>) -> Turn {
+    if !session.has_unwritten() {
+        if peer_closed {
+            return Turn::Done;
+        }
+        if !*shut {
+            *shut = true;
             if socket2::SockRef::from(&session.socket).shutdown(Shutdown::Write).is_err() {
-                return;
+                return Turn::Done;
             }
         }
-        tokio::select! {
-            () = session.wake.notified() => {}
-            ready = session.socket.writable(), if session.is_blocked() => flush(session, ready),
-            ready = session.socket.readable() => match ready.and_then(|()| session.socket.try_read(&mut discarded)) {
-                Ok(0) => return,
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-                _ => {}
-            },
+    }
+    let mut discarded = [0; 512];
+    for _ in 0..MESSAGES_PER_TURN {
+        match session.socket.poll_read_ready(context) {
+            Poll::Pending => return Turn::Wait,
+            Poll::Ready(Err(_)) => return Turn::Done,
+            Poll::Ready(Ok(())) => {}
+        }
+        match session.socket.try_read(&mut discarded) {
+            Ok(0) => return Turn::Done,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Turn::Done,
+            _ => {}
         }
     }
+    Turn::Yield
 }
 
 /// Leaves the session to the shard, whatever ended its task, be it that it never ran.
-pub(crate) struct Departure(Rc<Session>);
-
-impl Departure {
-    pub(crate) fn of(session: Rc<Session>) -> Self {
-        Self(session)
-    }
-}
+struct Departure(Rc<Session>);
 
 impl Drop for Departure {
     fn drop(&mut self) {

@@ -16,6 +16,7 @@ use std::{
     net::IpAddr,
     rc::Rc,
     sync::Arc,
+    task::Waker,
 };
 
 use bytes::Bytes;
@@ -87,8 +88,8 @@ pub(crate) struct Session {
     pub(crate) socket: TcpStream,
     pub(crate) user_id: Arc<str>,
     pub(crate) context: Rc<Context>,
-    /// Wakes the session's task to look at its state anew.
-    pub(crate) wake: Notify,
+    /// Wakes the session's task.
+    task: RefCell<Option<Waker>>,
     /// Index in the shard's list of all sessions.
     pub(crate) position: Cell<usize>,
     membership: Membership,
@@ -138,7 +139,7 @@ impl Session {
         let session = Self {
             number,
             socket,
-            wake: Notify::new(),
+            task: RefCell::new(None),
             position: Cell::new(0),
             membership,
             claimed_role: role,
@@ -189,6 +190,21 @@ impl Session {
     /// Takes note of bytes from the client.
     pub(crate) fn heard(&self) {
         self.heard_ms.set(self.context.clock.now_ms());
+    }
+
+    /// Takes note of how the session's task is woken.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|present| present.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
+    }
+
+    /// Lets the session's task look at its state anew.
+    fn wake(&self) {
+        if let Some(waker) = &*self.task.borrow() {
+            waker.wake_by_ref();
+        }
     }
 
     pub(crate) fn extend_session(&self, expires_at: Option<u64>) {

@@ -35,7 +35,7 @@ use crate::{
     front_door::Admitted,
     index::Index,
     metrics::Counters,
-    reader::{self, Departure},
+    reader::Reader,
     session::{Context, Enqueued, Session},
 };
 
@@ -297,7 +297,7 @@ impl Shard {
             // Joined first, read then: what is committed between the two is parked, not missed.
             session.ask(now);
         }
-        spawn_local(reader::run(Departure::of(session), read_ahead));
+        spawn_local(Reader::new(session, &read_ahead));
     }
 
     /// Where the user has as many connections as are allowed, the one that was silent longest gives way.

@@ -9,6 +9,7 @@ mod config;
 mod errors;
 mod events;
 mod frames;
+mod load_client;
 mod records;
 mod server;
 
@@ -23,6 +24,7 @@ mod core_module {
         config::verify_token,
         errors::{OverloadedError, RealtimeError, ServerStoppedError},
         events::{ClientFrame, Connected, Disconnected, LogRecord, SyncRequest},
+        load_client::{LoadClient, LoadReport},
         records::{ConnectionInfo, Progress, Stats},
         server::FanoutServer,
     };

@@ -52,7 +52,7 @@ impl Session {
         let deadline_ms = now + timeout.min(CLOSE_TIMEOUT).as_millis() as u64;
         self.closing.replace(Some(Closing { reason, deadline_ms }));
         self.flush(now);
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// The peer has closed and was answered: what is still owed may be written, nothing is added.
@@ -66,7 +66,7 @@ impl Session {
     /// Gives the connection up at once.
     pub(crate) fn abort(&self) {
         self.aborted.set(true);
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// The socket has failed.

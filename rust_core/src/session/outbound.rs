@@ -121,7 +121,7 @@ impl Session {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     outbound.blocked = true;
-                    self.wake.notify_one();
+                    self.wake();
                     break;
                 }
                 Err(error) => {

@@ -1,0 +1,113 @@
+//! The least that a fan-out can cost: one `write(2)` per connection and message, on one thread, and nothing else.
+//!
+//! It keeps no protocol beyond what lets the load client in, and it waits for the slowest: it is a measuring rod, not a
+//! server. It is told what to do by lines on its standard input and answers each by a line, as every program under
+//! `benches/servers` does:
+//!
+//! | line | does | answer |
+//! |---|---|---|
+//! | (start) | listens on loopback | `port P` |
+//! | `open N` | lets N connections in | `opened N` |
+//! | `publish RATE COUNT SIZE` | sends COUNT messages of SIZE bytes to everyone, RATE a second | `published COUNT` |
+//! | end of input | ends | |
+
+use std::{
+    error::Error,
+    io::{self, BufRead, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// No client of ours sends a longer request.
+const MAX_REQUEST: usize = 8192;
+const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    say(&format!("port {}", listener.local_addr()?.port()))?;
+    let mut connections = Vec::new();
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["open", count] => {
+                for _ in 0..count.parse::<usize>()? {
+                    connections.push(accept(&listener)?);
+                }
+                say(&format!("opened {count}"))?;
+            }
+            ["publish", rate, count, size] => {
+                publish(&mut connections, rate.parse()?, count.parse()?, size.parse()?)?;
+                say(&format!("published {count}"))?;
+            }
+            _ => return Err(format!("this is no command: {line}").into()),
+        }
+    }
+    Ok(())
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// Takes a connection and answers its request, whatever it asks for.
+fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (mut stream, _) = listener.accept()?;
+    stream.set_nodelay(true)?;
+    let mut request = [0; MAX_REQUEST];
+    let mut read = 0;
+    while !request[..read].ends_with(b"\r\n\r\n") {
+        match stream.read(&mut request[read..])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => read += more,
+        }
+    }
+    stream.write_all(SWITCHING)?;
+    Ok(stream)
+}
+
+/// Writes each message to each connection, the messages at their times.
+fn publish(connections: &mut [TcpStream], rate: f64, count: u32, size: usize) -> io::Result<()> {
+    let began = Instant::now();
+    for number in 0..count {
+        let due = began + Duration::from_secs_f64(f64::from(number) / rate);
+        sleep(due.saturating_duration_since(Instant::now()));
+        let frame = frame(now_ns(), size);
+        for connection in &mut *connections {
+            connection.write_all(&frame)?;
+        }
+    }
+    Ok(())
+}
+
+/// Nanoseconds of the clock that the load client reads too.
+fn now_ns() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+/// A text frame (RFC 6455 section 5.2) with a message of `size` bytes that names its moment.
+fn frame(stamp: u64, size: usize) -> Vec<u8> {
+    let (head, tail) = (format!(r#"{{"type":"bench","data":{{"stamp":{stamp},"pad":""#), "\"}}");
+    let pad = size.saturating_sub(head.len() + tail.len());
+    let length = head.len() + pad + tail.len();
+    let mut frame = vec![0x81];
+    if length < 0x7e {
+        frame.push(length as u8);
+    } else if let Ok(length) = u16::try_from(length) {
+        frame.push(0x7e);
+        frame.extend_from_slice(&length.to_be_bytes());
+    } else {
+        frame.push(0x7f);
+        frame.extend_from_slice(&(length as u64).to_be_bytes());
+    }
+    frame.extend_from_slice(head.as_bytes());
+    frame.resize(frame.len() + pad, b'x');
+    frame.extend_from_slice(tail.as_bytes());
+    frame
+}

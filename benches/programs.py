@@ -1,0 +1,81 @@
+"""Programs under measurement: started on cores of their own, told what to do by lines, and watched from outside."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+__all__ = ["FLOOR", "Program", "fan_out"]
+
+_ROOT = Path(__file__).parent.parent
+_STOP_SECONDS = 20.0
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
+
+FLOOR = (str(_ROOT / "target" / "release" / "jasaweb_rt_floor"),)
+"""The floor program, as `make bench` builds it."""
+
+
+def fan_out(workers: int = 1, coalesce_ms: int = 10) -> tuple[str, ...]:
+    """The command of our server."""
+    return (sys.executable, "-m", "benches.servers.fan_out", str(workers), str(coalesce_ms))
+
+
+class Program:
+    """A running program; leaving the `with` block ends it."""
+
+    def __init__(self, command: Sequence[str], cores: set[int]) -> None:
+        """Starts `command`, on `cores` only, and reads the port that it listens on."""
+        self._command = " ".join(command)
+        self._process = subprocess.Popen(  # noqa: S603  # our own programs
+            command,
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # Before the program has threads, so that all of them inherit it.
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+        self.address = ("127.0.0.1", int(self.answer("port")))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.stdin.close()  # type: ignore[union-attr]  # it has pipes
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def tell(self, line: str) -> None:
+        """Gives an order; `answer` waits for its end."""
+        self._process.stdin.write(line + "\n")  # type: ignore[union-attr]
+        self._process.stdin.flush()  # type: ignore[union-attr]
+
+    def answer(self, word: str) -> str:
+        """Waits for the line that begins with `word`, and returns the rest of it.
+
+        Raises:
+            RuntimeError: the program has ended, or says something else.
+        """
+        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        said, _, rest = line.strip().partition(" ")
+        if said != word:
+            raise RuntimeError(f"{self._command} should have said {word!r} and said {line!r}")
+        return rest
+
+    def cpu_seconds(self) -> float:
+        """Processor time that it has used, of all threads, in user space and in the kernel."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * _TICK
+
+    def resident_kib(self) -> float:
+        """Resident memory in KiB."""
+        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE_KIB
