@@ -317,9 +317,15 @@ class TestConnections:
         await page.get_by_label("Name, id or address").fill(client.id)
         await page.get_by_label("Role").select_option("All")
         await expect(shown).to_be_visible()
-        await phone.close()
-        await expect(shown).to_have_count(0)
         assert await page.evaluate("document.body.dataset.hacked") is None
+
+    async def test_who_leaves_is_gone_from_the_list(self, app: Application, new_page: NewPage) -> None:
+        client = await app.new_person()
+        page, _ = await opened(new_page, app)
+        async with sockets(app, client, 1):
+            await page.get_by_label("Name, id or address").fill(client.id)
+            await expect(row(page, client.name)).to_be_visible()
+        await expect(row(page, client.name)).to_have_count(0)
 
     async def test_one_is_closed_after_a_question(self, app: Application, new_page: NewPage) -> None:
         client = await app.new_person(name=f"Dewi {uuid.uuid4()}")
