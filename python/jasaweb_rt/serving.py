@@ -119,16 +119,20 @@ class Server:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         starting = asyncio.ensure_future(self._prepare_database(database_url))
 
-        def on_signal() -> None:
+        def end() -> None:
+            stop.set()
+            starting.cancel()
+
+        def on_signal(*_: object) -> None:
+            # Not through the event loop: a hook or a handler that spins there must not outlive the time of a stop.
             if self._stop_began is not None and time.monotonic() - self._stop_began > _SAME_WISH_SECONDS:
                 self._end_at_once()
             logger.info("stopping; a second signal ends at once")
             self._begin_to_stop()
-            stop.set()
-            starting.cancel()
+            loop.call_soon_threadsafe(end)
 
         for number in _SIGNALS:
-            loop.add_signal_handler(number, on_signal)
+            signal.signal(number, on_signal)
         try:
             await starting
         except asyncio.CancelledError:

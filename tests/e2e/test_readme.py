@@ -140,14 +140,27 @@ def last_word(event: ConnectionClosed) -> None:
     print("gone with", event.code, flush=True)
 
 """
+SPINNING_THE_LOOP = """
+@hooks.on_connect
+async def spins(event: ConnectionOpened) -> None:
+    print("spinning", flush=True)
+    while True:
+        pass
+
+"""
+
+
+def write_server(folder: Path, hooks: str) -> None:
+    """The sample of a whole server, with further hooks."""
+    head, run = sample("docs/embedding.md", "with_hooks.py").rsplit("\n\n", 1)
+    (folder / "with_hooks.py").write_text(f"import asyncio\n{head}\n{hooks}\n{run}")
 
 
 async def test_hooks_that_spin_and_hang_do_not_hold_the_end_of_the_server(
     tmp_path: Path, database_url: str, connection: asyncpg.Connection
 ) -> None:
     await insert_people(connection)
-    head, run = sample("docs/embedding.md", "with_hooks.py").rsplit("\n\n", 1)
-    (tmp_path / "with_hooks.py").write_text(f"import asyncio\n{head}\n{SPINNING}\n{run}")
+    write_server(tmp_path, SPINNING)
     async with python(tmp_path, environment(database_url, DRAIN_SECONDS="6"), "with_hooks.py") as program:
         url = (await program.line(r"ready on (http://\S+)"))[1]
         async with httpx.AsyncClient(base_url=url) as http:
@@ -158,4 +171,20 @@ async def test_hooks_that_spin_and_hang_do_not_hold_the_end_of_the_server(
         assert "gone with 1001" in program.output
         assert "spins did not end in time" in program.output
         assert "hangs did not end in time" in program.output
+        await socket.close()
+
+
+async def test_a_hook_that_spins_the_event_loop_does_not_outlive_the_time_of_a_stop(
+    tmp_path: Path, database_url: str, connection: asyncpg.Connection
+) -> None:
+    await insert_people(connection)
+    write_server(tmp_path, SPINNING_THE_LOOP)
+    async with python(tmp_path, environment(database_url, DRAIN_SECONDS="2"), "with_hooks.py") as program:
+        url = (await program.line(r"ready on (http://\S+)"))[1]
+        async with httpx.AsyncClient(base_url=url) as http:
+            body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
+        socket = await listening(body["connectionUrl"], body["token"])
+        await program.line("spinning")
+        assert await program.end(signal.SIGTERM) == 1
+        assert "Ended without waiting" in program.output
         await socket.close()
