@@ -86,6 +86,13 @@ impl SendQueue {
         }
     }
 
+    /// Gives the buffer back where nothing waits.
+    pub fn release_buffer(&mut self) {
+        if self.frames.is_empty() {
+            self.frames = VecDeque::new();
+        }
+    }
+
     /// Drops every frame of which nothing was written yet. What remains is the rest of the one that was begun, without
     /// which the peer could not read what follows.
     pub fn drop_unstarted(&mut self) {

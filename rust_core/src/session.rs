@@ -23,12 +23,16 @@ use bytes::Bytes;
 use tokio::{net::TcpStream, sync::Notify};
 
 pub(crate) use self::outbound::Enqueued;
-use self::{ending::Closing, outbound::Outbound};
+use self::{
+    catch_up::Joining,
+    ending::{Closing, PeerEnding},
+    outbound::Outbound,
+};
 use crate::{
     admission::Slot,
     clock::Clock,
     config::Config,
-    events::{Ending, Event, EventQueue},
+    events::{Event, EventQueue},
     frame::Frame,
     front_door::Admitted,
     hub::connection_id,
@@ -100,22 +104,20 @@ pub(crate) struct Session {
     connected_ms: u64,
     outbound: RefCell<Outbound>,
     sequence: RefCell<Sequence<Frame>>,
-    epoch: RefCell<Option<Box<str>>>,
+    /// Present until the first answer, which confirms the identity.
+    joining: RefCell<Option<Box<Joining>>>,
     /// When the outstanding sync request was queued; 0: it is still to be.
     asked_ms: Cell<u64>,
-    /// The first answer, which confirms the identity, has come.
-    confirmed: Cell<bool>,
-    /// Changed unread counts that came before the first answer.
-    early_reads: RefCell<Vec<(u64, Frame)>>,
     /// The next page is wanted once the queue has drained.
     page_wanted: Cell<bool>,
     expires_at: Cell<Option<u64>>,
     heard_ms: Cell<u64>,
     rate: RefCell<RateLimit>,
     refusals: Cell<(u64, u32)>,
-    closing: RefCell<Option<Closing>>,
+    // What few sessions have at a time is boxed: the size of a session is paid for by every idle connection.
+    closing: RefCell<Option<Box<Closing>>>,
     aborted: Cell<bool>,
-    ending: RefCell<Option<(u16, String, Ending)>>,
+    ending: RefCell<Option<Box<PeerEnding>>>,
     _slot: Slot,
 }
 
@@ -127,11 +129,12 @@ impl Session {
         let Identity { user_id, role, name, session_expires_at } = identity;
         let now = context.clock.now_ms();
         let membership = context.index.enter(&user_id, number);
-        let sequence = if context.config.sync {
-            Sequence::waiting(resume.last_seq)
+        let (sequence, joining) = if context.config.sync {
+            let epoch = resume.epoch.map(String::into_boxed_str);
+            (Sequence::waiting(resume.last_seq), Some(Box::new(Joining { epoch, early_reads: Vec::new() })))
         } else {
             membership.set_role(Some(role));
-            Sequence::live()
+            (Sequence::live(), None)
         };
         // Spread over the interval, so that connections that came together are not pinged together.
         let interval = context.config.ping_interval.as_millis() as u64;
@@ -150,10 +153,8 @@ impl Session {
             connected_ms: now,
             outbound: RefCell::new(Outbound { next_ping_ms: first_ping, ..Outbound::default() }),
             sequence: RefCell::new(sequence),
-            epoch: RefCell::new(resume.epoch.map(String::into_boxed_str)),
+            joining: RefCell::new(joining),
             asked_ms: Cell::new(0),
-            confirmed: Cell::new(!context.config.sync),
-            early_reads: RefCell::default(),
             page_wanted: Cell::new(false),
             expires_at: Cell::new(session_expires_at),
             heard_ms: Cell::new(now),

@@ -18,6 +18,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 use tokio::{
     sync::{Notify, mpsc::UnboundedReceiver},
     task::{LocalSet, spawn_local, yield_now},
@@ -92,10 +93,13 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, parts: Parts) {
     }
 }
 
+/// Most users have one connection, which needs no memory of its own here.
+type UserSessions = SmallVec<[Rc<Session>; 1]>;
+
 struct Shard {
     context: Rc<Context>,
     all: Vec<Rc<Session>>,
-    users: HashMap<Arc<str>, Vec<Rc<Session>>, RandomState>,
+    users: HashMap<Arc<str>, UserSessions, RandomState>,
     numbers: HashMap<u64, Rc<Session>, RandomState>,
     /// Sessions to flush at the end of this pass.
     due: Vec<Rc<Session>>,
@@ -364,7 +368,7 @@ impl Drop for Taken<'_> {
 
 /// Does something with each session of a user, and lists those that are to be flushed.
 fn for_each(
-    users: &HashMap<Arc<str>, Vec<Rc<Session>>, RandomState>,
+    users: &HashMap<Arc<str>, UserSessions, RandomState>,
     due: &mut Vec<Rc<Session>>,
     user_id: &str,
     mut act: impl FnMut(&Session) -> Enqueued,

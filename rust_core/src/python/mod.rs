@@ -13,7 +13,12 @@ mod load_client;
 mod records;
 mod server;
 
+use mimalloc::MiMalloc;
 use pyo3::prelude::*;
+
+/// A storm of handshakes leaves memory behind in pieces that the C library's allocator does not give back; this one does.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The Rust core: sockets, sessions, fan-out.
 #[pymodule(gil_used = false)]

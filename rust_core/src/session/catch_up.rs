@@ -8,15 +8,27 @@ use crate::{command::SyncAnswer, events::Event, frame::Frame, sequence::Next};
 /// Changed unread counts that are kept until the first answer; beyond it the oldest is dropped, for the newest is right.
 const MAX_EARLY_READS: usize = 16;
 
+/// What a session keeps until the first answer.
+#[derive(Debug)]
+pub(super) struct Joining {
+    /// The epoch that the client named with its position.
+    pub(super) epoch: Option<Box<str>>,
+    /// Changed unread counts that came meanwhile.
+    pub(super) early_reads: Vec<(u64, Frame)>,
+}
+
 impl Session {
     /// Asks for what lies after the last delivered frame; tries again from [`Self::beat`] where the queue is full.
     pub(crate) fn ask(&self, now: u64) {
-        let request = Event::SyncRequest {
-            connection_id: self.connection_id(),
-            user_id: Arc::clone(&self.user_id),
-            after: self.sequence.borrow().last(),
-            epoch: self.epoch.borrow().clone(),
-            first: !self.confirmed.get(),
+        let request = {
+            let joining = self.joining.borrow();
+            Event::SyncRequest {
+                connection_id: self.connection_id(),
+                user_id: Arc::clone(&self.user_id),
+                after: self.sequence.borrow().last(),
+                epoch: joining.as_ref().and_then(|joining| joining.epoch.clone()),
+                first: joining.is_some(),
+            }
         };
         self.asked_ms.set(if self.context.events.offer(request) { now.max(1) } else { 0 });
     }
@@ -27,8 +39,7 @@ impl Session {
             return Enqueued::Settled;
         }
         self.membership.set_role(Some(answer.role));
-        self.confirmed.set(true);
-        self.epoch.replace(None);
+        let early_reads = self.joining.take().map(|joining| joining.early_reads).unwrap_or_default();
         let mut due = Enqueued::Settled;
         if let Some(preface) = &answer.preface {
             due = self.enqueue(preface, false, now);
@@ -55,7 +66,7 @@ impl Session {
             Next::AskWhenDrained if self.has_unwritten() => self.page_wanted.set(true),
             Next::Ask | Next::AskWhenDrained => self.ask(now),
         }
-        for (rev, frame) in self.early_reads.take() {
+        for (rev, frame) in early_reads {
             if self.enqueue_read(rev, &frame, false, now) == Enqueued::FlushDue {
                 due = Enqueued::FlushDue;
             }
@@ -64,12 +75,15 @@ impl Session {
     }
 
     /// Keeps an unread count that came before the first answer, which may have been read before the change was made.
-    pub(super) fn keep_early_read(&self, rev: u64, frame: &Frame) {
-        let mut early = self.early_reads.borrow_mut();
-        if early.len() == MAX_EARLY_READS {
-            early.remove(0);
+    /// False, and nothing is kept, once that answer has come.
+    pub(super) fn keep_early_read(&self, rev: u64, frame: &Frame) -> bool {
+        let mut joining = self.joining.borrow_mut();
+        let Some(Joining { early_reads, .. }) = joining.as_deref_mut() else { return false };
+        if early_reads.len() == MAX_EARLY_READS {
+            early_reads.remove(0);
         }
-        early.push((rev, frame.clone()));
+        early_reads.push((rev, frame.clone()));
+        true
     }
 
     /// Hears what the head of the user's sequence is, and asks where it is behind.

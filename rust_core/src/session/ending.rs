@@ -22,6 +22,14 @@ pub(super) struct Closing {
     pub(super) deadline_ms: u64,
 }
 
+/// How the peer ended it, or the transport did.
+#[derive(Debug)]
+pub(super) struct PeerEnding {
+    code: u16,
+    reason: String,
+    ending: Ending,
+}
+
 impl Session {
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.borrow().is_some()
@@ -50,7 +58,7 @@ impl Session {
             outbound.queue.push_control(Frame::close(&reason).wire().clone());
         }
         let deadline_ms = now + timeout.min(CLOSE_TIMEOUT).as_millis() as u64;
-        self.closing.replace(Some(Closing { reason, deadline_ms }));
+        self.closing.replace(Some(Box::new(Closing { reason, deadline_ms })));
         self.flush(now);
         self.wake();
     }
@@ -59,7 +67,7 @@ impl Session {
     pub(crate) fn finish(&self, now: u64) {
         if !self.is_closing() {
             let deadline_ms = now + CLOSE_TIMEOUT.as_millis() as u64;
-            self.closing.replace(Some(Closing { reason: CloseReason::Normal, deadline_ms }));
+            self.closing.replace(Some(Box::new(Closing { reason: CloseReason::Normal, deadline_ms })));
         }
     }
 
@@ -78,7 +86,8 @@ impl Session {
     /// Remembers how the peer ended it, unless we did first.
     pub(crate) fn set_ending(&self, code: u16, reason: &str, ending: Ending) {
         if !self.is_closing() {
-            self.ending.borrow_mut().get_or_insert_with(|| (code, reason.to_owned(), ending));
+            let reason = reason.to_owned();
+            self.ending.borrow_mut().get_or_insert_with(|| Box::new(PeerEnding { code, reason, ending }));
         }
     }
 
@@ -90,9 +99,12 @@ impl Session {
     }
 
     fn disconnected_event(&self) -> Event {
-        let (code, reason, ending) = self.ending.borrow_mut().take().unwrap_or_else(|| match &*self.closing.borrow() {
-            Some(closing) => (closing.reason.code(), closing.reason.text().into_owned(), ending_of(&closing.reason)),
-            None => (1006, String::new(), Ending::Disconnected),
+        let peers = self.ending.borrow_mut().take().map(|ended| *ended);
+        let PeerEnding { code, reason, ending } = peers.unwrap_or_else(|| match self.closing.borrow().as_deref() {
+            Some(Closing { reason, .. }) => {
+                PeerEnding { code: reason.code(), reason: reason.text().into_owned(), ending: ending_of(reason) }
+            }
+            None => PeerEnding { code: 1006, reason: String::new(), ending: Ending::Disconnected },
         });
         let clock = &self.context.clock;
         Event::Disconnected {

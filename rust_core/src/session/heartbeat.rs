@@ -47,6 +47,7 @@ impl Session {
         {
             self.ask(now);
         }
+        self.release_idle_buffer(now);
         if self.is_overdue(now) {
             self.begin_close(CloseReason::NoPong, now);
             return Enqueued::Settled;

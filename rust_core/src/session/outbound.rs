@@ -12,6 +12,9 @@ use crate::{
     sequence::Verdict,
 };
 
+/// A connection to which nothing was written for so long is idle.
+const IDLE_AFTER_MS: u64 = 2_000;
+
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Enqueued {
@@ -91,8 +94,7 @@ impl Session {
 
     /// Queues a changed unread count unless the session has a newer one; before the first answer it is kept until then.
     pub(crate) fn enqueue_read(&self, rev: u64, frame: &Frame, lone: bool, now: u64) -> Enqueued {
-        if !self.confirmed.get() {
-            self.keep_early_read(rev, frame);
+        if self.keep_early_read(rev, frame) {
             return Enqueued::Settled;
         }
         if self.sequence.borrow_mut().admits_rev(rev) { self.enqueue(frame, lone, now) } else { Enqueued::Settled }
@@ -154,6 +156,14 @@ impl Session {
             self.begin_close(CloseReason::SlowConsumer, now);
         } else {
             self.flush(now);
+        }
+    }
+
+    /// Gives the send queue's buffer back where nothing was written for a while: most connections are quiet for long.
+    pub(super) fn release_idle_buffer(&self, now: u64) {
+        let mut outbound = self.outbound.borrow_mut();
+        if now >= outbound.last_write_ms + IDLE_AFTER_MS {
+            outbound.queue.release_buffer();
         }
     }
 
