@@ -137,6 +137,7 @@ async def test_listen_with_a_token_that_is_refused_ends(server: Program, tmp_pat
     assert "Traceback" not in output
 
 
+@pytest.mark.timeout(90)
 async def test_trace_tells_the_story_of_a_notification(tmp_path: Path) -> None:
     """On the embedded database of a server that runs in the same folder."""
     environ = environment()

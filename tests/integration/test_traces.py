@@ -5,7 +5,7 @@ from pathlib import Path
 
 import asyncpg
 
-from jasaweb_rt.database import traces
+from jasaweb_rt.database import message_log, traces
 from jasaweb_rt.database.embedded import EmbeddedPostgres
 from jasaweb_rt.database.migrations import migrate
 from jasaweb_rt.database.pool import connect
@@ -63,3 +63,34 @@ async def test_without_commit_times_none_is_made_up(data_dir: Path) -> None:
         await asyncio.to_thread(server.stop)
     assert found is not None
     assert (found.seq, found.committed_at, found.waiting is not None) == (1, None, True)
+
+
+async def test_plans_use_their_indexes(connection: asyncpg.Connection) -> None:
+    """At a size where reading a table whole would hurt; the outbox is short, or else it is the trouble."""
+    await connection.execute(
+        f"""
+        insert into public.users (id, email, password, name)
+        select 'user-' || n, n, '', '' from generate_series(0, 999) n;
+        insert into public.real_time_notifications (id, user_id, type, title, message)
+        select 'n' || n, 'user-' || n % 1000, 'user_message', '', '' from generate_series(1, 30000) n;
+        insert into public.websocket_connections (id, user_id, connection_id)
+        select 'row-' || n, 'user-' || n % 1000, 'node-' || n from generate_series(1, 5000) n;
+        insert into public.websocket_messages (id, connection_id, message_type, payload)
+        select {message_log.MESSAGE_ID.format(seq="f.seq")}, c.id, 'user_message',
+               jsonb_build_object('id', f.notification_id)
+        from public.websocket_connections c join jasaweb_rt.feed f using (user_id) where f.seq <= 10;
+        delete from jasaweb_rt.outbox;
+        """
+    )
+    await connection.execute("analyze")
+    found = await traces.find(connection, "n7001", 10)
+    assert found is not None
+    assert (found.user_id, found.seq, found.sent_total) == ("user-1", 8, 5)
+    statements = (
+        traces._FIND.replace("$1", "'n7001'"),
+        traces._SENT_TO.replace("$1", "'user-1'").replace("$2", "8").replace("$3", "'n7001'").replace("$4", "500"),
+    )
+    text = "\n".join([row[0] for one in statements for row in await connection.fetch("explain (costs off) " + one)])
+    for table in ("real_time_notifications", "feed", "websocket_connections", "websocket_messages"):
+        assert f" on {table}" in text
+        assert f"Seq Scan on {table}" not in text
