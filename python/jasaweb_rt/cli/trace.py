@@ -73,7 +73,7 @@ def _relayed(found: TraceBody) -> str:
     since = f" since {found.waiting.since}" if found.waiting.since else ""
     if not found.waiting.relay_runs:
         return f"no, it waits{since}: no server relays; start `jasaweb-rt serve` on this database"
-    return f"no, it waits{since}, behind {found.waiting.ahead} others"
+    return f"no, it waits{since}; {found.waiting.ahead or 'none'} to be relayed before it"
 
 
 def _sent(found: TraceBody) -> str:
@@ -83,6 +83,8 @@ def _sent(found: TraceBody) -> str:
         return f"to {connections.total} connection{plural}, known to have arrived on {connections.delivered}"
     if found.message_log == "off":
         return "not known: JASAWEB_RT_MESSAGE_LOG is off"
+    if found.waiting is not None:
+        return "not yet"
     kept = f"; it is kept for {found.retention_days} days" if found.retention_days else ""
     return f"to no connection, by a log that is some two seconds behind{kept}"
 
