@@ -25,6 +25,7 @@ from jasaweb_rt.api.pages import PagesController, StaticController
 from jasaweb_rt.api.payments import PaymentsController
 from jasaweb_rt.api.projects import ProjectsController
 from jasaweb_rt.api.schema import viewer
+from jasaweb_rt.api.traces import TracesController
 from jasaweb_rt.api.user_messages import UserMessagesController
 from jasaweb_rt.api.web_files import WebFiles
 from jasaweb_rt.api.websocket import WebSocketController
@@ -69,6 +70,7 @@ def create_app(settings: Settings, *, services: Services | None = None, hooks: H
             PaymentsController,
             ProjectsController,
             StaticController,
+            TracesController,
             UserMessagesController,
             WebSocketController,
         ],

@@ -101,15 +101,15 @@ class TestAccess:
 class TestProjects:
     async def test_a_status_is_changed_here_and_seen_by_the_client(self, app: Application, new_page: NewPage) -> None:
         client = await app.new_person()
-        await app.new_project(client, "Koperasi Maju")
+        await app.new_project(client, "Koperasi Mandiri")
         client_page = await new_page()
         await open_dashboard(client_page, app.url, client)
         page, _ = await opened(new_page, app)
         other_page, _ = await opened(new_page, app, name="Rina")
-        await page.get_by_label("Status of Koperasi Maju").last.select_option("In review")
-        await expect(card(client_page, "Koperasi Maju").locator(".badge")).to_have_text("In review")
+        await page.get_by_label("Status of Koperasi Mandiri").last.select_option("In review")
+        await expect(card(client_page, "Koperasi Mandiri").locator(".badge")).to_have_text("In review")
         shown = other_page.get_by_role("region", name="All projects").get_by_role("listitem")
-        await expect(shown.filter(has_text="Koperasi Maju").first.locator(".badge")).to_have_text("In review")
+        await expect(shown.filter(has_text="Koperasi Mandiri").first.locator(".badge")).to_have_text("In review")
         await assert_never_reloaded(page)
 
 

@@ -1,21 +1,26 @@
 """Each command as a user calls it."""
 
+import asyncio
 import json
+import re
 import signal
 from pathlib import Path
 
 import asyncpg
+import httpx
 import jwt
 import pytest
 
-from tests.support.people import insert_people
-from tests.support.program import TOKEN_SECRET, Program, environment, names, program, run
+from tests.support.live_sockets import socket_of
+from tests.support.people import bearer, insert_people
+from tests.support.program import START_SECONDS, TOKEN_SECRET, Program, environment, names, program, run
+from tests.support.sockets import frame
 
 
 async def test_help_and_version(tmp_path: Path) -> None:
     code, output = await run(tmp_path, environment(), "--help")
     assert code == 0
-    for command in ("serve", "migrate", "database-url", "token", "notify", "listen"):
+    for command in ("serve", "migrate", "database-url", "token", "notify", "listen", "trace"):
         assert command in output
     assert (await run(tmp_path, environment(), "--version"))[0] == 0
     assert names(tmp_path) == []
@@ -33,6 +38,9 @@ async def test_help_and_version(tmp_path: Path) -> None:
         ["notify", "u", "--type", "none", "--title", "t", "--message", "m"],
         ["notify", "u", "--type", "user_message", "--title", "t", "--message", "m", "--data", "[1]"],
         ["notify", "u", "--type", "user_message", "--title", "t"],
+        ["trace"],
+        ["trace", "a", "b"],
+        ["trace", "a", "--none"],
         ["listen"],
         ["listen", "--user", "u", "--token", "t"],
     ],
@@ -128,3 +136,66 @@ async def test_listen_with_a_token_that_is_refused_ends(server: Program, tmp_pat
     assert code == 1
     assert "1008 Invalid authentication" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.timeout(90)
+async def test_trace_tells_the_story_of_a_notification(tmp_path: Path) -> None:
+    """On the embedded database of a server that runs in the same folder."""
+    environ = environment()
+    async with program(tmp_path, environ, "serve", "--demo") as server:
+        async with (
+            httpx.AsyncClient(base_url=await server.url(), timeout=10) as http,
+            socket_of(http, "demo-client") as socket,
+        ):
+            message = ("--type", "user_message", "--title", "Odd \x1b[31m title", "--message", "m")
+            code, output = await run(tmp_path, environ, "notify", "demo-client", *message)
+            notification_id = output.strip()
+            assert (code, (await frame(socket))["id"]) == (0, notification_id)
+            route = f"/api/admin/notifications/{notification_id}/trace"
+            async with asyncio.timeout(START_SECONDS):
+                while (told := (await http.get(route, headers=bearer("demo-admin"))).json())["stage"] != "delivered":
+                    await asyncio.sleep(0.05)
+            code, output = await run(tmp_path, environ, "trace", notification_id, "--json")
+            assert (code, json.loads(output)) == (0, told)
+        code, output = await run(tmp_path, environ, "trace", notification_id)
+        assert code == 0
+        assert await server.end(signal.SIGTERM) == 0
+    [to] = told["connections"]["items"]
+    lines = {line[:14].strip(): line[14:] for line in output.splitlines()}
+    assert lines["notification"] == (
+        f'{notification_id}, user_message "Odd \N{REPLACEMENT CHARACTER}[31m title" for the user demo-client'
+    )
+    assert lines["created"] == told["notification"]["createdAt"]
+    assert lines["committed"] == f"{told['committedAt']}, as number {told['seq']} of this user"
+    assert lines["relayed"] == "yes"
+    assert lines["sent"] == "to 1 connection, known to have arrived on 1"
+    assert lines[""].startswith(f"{to['sentAt']} to {to['connectionId']} from 127.0.0.1 (")
+    assert lines[""].endswith(f"): arrived by {to['deliveredBefore']}")
+    assert lines["read"] == "not yet"
+
+
+async def test_trace_says_why_nothing_was_sent(
+    tmp_path: Path, database_url: str, connection: asyncpg.Connection
+) -> None:
+    await insert_people(connection)
+    insert = """insert into public.real_time_notifications (id, user_id, type, title, message)
+                values ($1, 'client', 'user_message', 't', 'm')"""
+    async with connection.transaction():
+        await connection.execute("set local session_replication_role = 'replica'")
+        await connection.execute(insert, "unnumbered")
+    await connection.execute(insert, "waiting")
+    environ = environment(database_url)
+    code, output = await run(tmp_path, environ, "trace", "waiting")
+    assert (code, "no server relays; start `jasaweb-rt serve` on this database" in output) == (0, True)
+    assert re.search("^sent +not yet$", output, re.MULTILINE)
+    code, output = await run(tmp_path, environ, "trace", "unnumbered")
+    assert (code, "written past the triggers" in output, "no, and it will not be" in output) == (0, True, True)
+    assert "to no connection, by a log that is some two seconds behind; it is kept for 30 days" in output
+    code, output = await run(tmp_path, environ | {"JASAWEB_RT_MESSAGE_LOG": "off"}, "trace", "waiting")
+    assert (code, "not known: JASAWEB_RT_MESSAGE_LOG is off" in output) == (0, True)
+    code, output = await run(tmp_path, environ, "trace", "none")
+    assert code == 1
+    assert output == (
+        "Error: There is no notification with the id 'none': it was deleted, is not committed yet or never was; "
+        "see the table real_time_notifications.\n"
+    )

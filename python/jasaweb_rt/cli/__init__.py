@@ -13,6 +13,7 @@ from jasaweb_rt.cli.migrate import migrate
 from jasaweb_rt.cli.notify import notify
 from jasaweb_rt.cli.serve import serve
 from jasaweb_rt.cli.token import token
+from jasaweb_rt.cli.trace import trace
 from jasaweb_rt.exceptions import ConfigurationError, RealtimeError
 
 __all__ = ["main"]
@@ -62,5 +63,5 @@ def _say(error: object) -> None:
     click.echo(f"Error: {sentence}{'' if sentence.endswith('?') else '.'}", err=True)
 
 
-for command in (serve, migrate, database_url, token, notify, listen):
+for command in (serve, migrate, database_url, token, notify, listen, trace):
     main.add_command(command)

@@ -277,6 +277,8 @@ class EmbeddedPostgres:
             "unix_socket_directories": str(self._runtime_dir),
             "timezone": "UTC",
             "log_timezone": "UTC",
+            # Ten bytes a transaction, for which a trace can say when something was committed.
+            "track_commit_timestamp": "on",
             **self._settings,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
-__all__ = ["Proof", "SentRange", "add_many", "delete_old", "mark_delivered"]
+__all__ = ["MESSAGE_ID", "Proof", "SentRange", "add_many", "delete_old", "mark_delivered"]
 
 
 class SentRange(msgspec.Struct, frozen=True):
@@ -34,8 +34,8 @@ class Proof(msgspec.Struct, frozen=True):
     last: int
 
 
-# A name-based UUID (RFC 9562 section 5.3): the row of connection `c`, and the seq.
-_MESSAGE_ID = "overlay(overlay(md5(c.id || '/' || {seq}) placing '3' from 13) placing '8' from 17)::uuid::text"
+MESSAGE_ID = "overlay(overlay(md5(c.id || '/' || {seq}) placing '3' from 13) placing '8' from 17)::uuid::text"
+"""SQL for the id of a row, a name-based UUID (RFC 9562 section 5.3): of connection `c`, and of what `seq` becomes."""
 
 _ADD = f"""
 with sent as (
@@ -48,7 +48,7 @@ with sent as (
   ) c
 ), added as (
   insert into public.websocket_messages (id, connection_id, message_type, payload, sent_at, delivered)
-  select {_MESSAGE_ID.format(seq="f.seq")}, c.id, n.type,
+  select {MESSAGE_ID.format(seq="f.seq")}, c.id, n.type,
          jsonb_build_object(
            'type', n.type,
            'data', case when octet_length(n.data::text) > $7 then '{{"truncated": true}}' else n.data end,
@@ -107,7 +107,7 @@ async def mark_delivered(connection: asyncpg.Connection, proofs: Sequence[Proof]
         f"""
         update public.websocket_messages set delivered = true
         where id = any (array(
-          select {_MESSAGE_ID.format(seq="seq")}
+          select {MESSAGE_ID.format(seq="seq")}
           from unnest($1::text[], $2::bigint[], $3::bigint[]) as p (connection_id, first, last)
           cross join lateral (
             select c.id from public.websocket_connections c where c.connection_id = p.connection_id offset 0

@@ -88,3 +88,21 @@ async def try_lock(connection: asyncpg.Connection, lock: int) -> bool:
 async def unlock(connection: asyncpg.Connection, lock: int) -> None:
     """Gives back an advisory lock that `try_lock` took."""
     await connection.execute("select pg_advisory_unlock($1)", lock)
+
+
+async def is_led(connection: asyncpg.Connection) -> bool:
+    """Whether any relay, on whichever node, holds `LEADER_LOCK` of this database."""
+    # How pg_locks shows a key of 64 bits: https://www.postgresql.org/docs/current/view-pg-locks.html
+    return bool(
+        await connection.fetchval(
+            """
+            select exists (
+              select from pg_catalog.pg_locks
+              where locktype = 'advisory' and granted and objsubid = 1
+                and database = (select oid from pg_catalog.pg_database where datname = current_database())
+                and classid::bigint = $1::bigint >> 32 and objid::bigint = $1::bigint & 4294967295
+            )
+            """,
+            LEADER_LOCK,
+        )
+    )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import httpx
 import pytest
+from litestar import Litestar
 
 from jasaweb_rt.app import create_app
 from jasaweb_rt.config import Settings
@@ -40,7 +41,11 @@ async def gateway(services: Services) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def client(settings: Settings, services: Services) -> AsyncIterator[Client]:
-    app = create_app(settings, services=services)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]  # stricter scopes of its own
-    async with httpx.AsyncClient(transport=transport, base_url="http://rt.test") as client:
+    async with client_of(create_app(settings, services=services)) as client:
         yield client
+
+
+def client_of(app: Litestar) -> Client:
+    """A client of an application, to be closed."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]  # stricter scopes of its own
+    return httpx.AsyncClient(transport=transport, base_url="http://rt.test")

@@ -8,6 +8,7 @@ import jwt
 import pytest
 
 from tests.integration.http.conftest import Client
+from tests.support import tokens
 from tests.support.people import PASSWORD, SECRET, bearer, session_token
 
 LOG_IN = {"email": "client@jasaweb.test", "password": PASSWORD}
@@ -98,7 +99,7 @@ async def test_a_session_gets_a_connection_token(client: Client, settings: objec
     body = response.json()
     assert list(body) == ["token", "expiresAt", "connectionUrl"]
     assert body["connectionUrl"] == "ws://rt.test/ws"
-    claims = jwt.decode(body["token"], "t" * 40, algorithms=["HS256"], audience="websocket")
+    claims = jwt.decode(body["token"], tokens.SECRET, algorithms=["HS256"], audience="websocket")
     assert (claims["sub"], claims["role"], claims["name"]) == ("client", "client", "Client")
     assert claims["session_exp"] == jwt.decode(session, SECRET, algorithms=["HS256"])["exp"]
     assert claims["exp"] - claims["iat"] == 300
@@ -110,7 +111,7 @@ async def test_a_session_gets_a_connection_token(client: Client, settings: objec
 async def test_a_connection_token_never_outlives_its_session(client: Client) -> None:
     session = session_token("client", lifetime=30)
     response = await client.post("/api/websocket/token", headers={"Authorization": f"Bearer {session}"})
-    claims = jwt.decode(response.json()["token"], "t" * 40, algorithms=["HS256"], audience="websocket")
+    claims = jwt.decode(response.json()["token"], tokens.SECRET, algorithms=["HS256"], audience="websocket")
     assert claims["exp"] == claims["session_exp"] <= time.time() + 30
 
 
