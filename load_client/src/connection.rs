@@ -188,12 +188,13 @@ fn stamp(frame: &Frame<'_>) -> Option<u64> {
         return None;
     }
     let start = memmem::find(frame.payload, STAMP)? + STAMP.len();
-    let digits = frame.payload.get(start..)?.iter().take_while(|byte| byte.is_ascii_digit());
-    let mut value: Option<u64> = None;
+    let value = frame.payload.get(start..)?.trim_ascii_start();
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit());
+    let mut stamp: Option<u64> = None;
     for digit in digits {
-        value = Some(value.unwrap_or(0).checked_mul(10)?.checked_add(u64::from(digit - b'0'))?);
+        stamp = Some(stamp.unwrap_or(0).checked_mul(10)?.checked_add(u64::from(digit - b'0'))?);
     }
-    value
+    stamp
 }
 
 #[cfg(test)]
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn a_stamp_is_found_wherever_it_stands() {
         assert_eq!(stamp(&text(br#"{"type":"x","data":{"stamp":123,"more":4}}"#)), Some(123));
-        assert_eq!(stamp(&text(br#"{"stamp":18446744073709551615}"#)), Some(u64::MAX));
+        assert_eq!(stamp(&text(br#"{"stamp": 18446744073709551615}"#)), Some(u64::MAX));
     }
 
     #[test]
