@@ -230,6 +230,15 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path, database_url: str, c
         writer.close()
 
 
+async def fill_log(http: httpx.AsyncClient) -> None:
+    """Makes the server log until that takes too long."""
+    for _ in range(25):
+        await http.get(f"/{'x' * 2000}")
+    # Lines that are shorter than what is said at a stop, so that no room is left for it.
+    while True:
+        await http.get("/healthz")
+
+
 async def test_a_log_that_nobody_reads_does_not_hold_a_stop(tmp_path: Path, database_url: str) -> None:
     reading, writing = os.pipe()
     process = await asyncio.create_subprocess_exec(
@@ -242,15 +251,12 @@ async def test_a_log_that_nobody_reads_does_not_hold_a_stop(tmp_path: Path, data
         os.close(writing)
         said = b""
         while not (listening := re.search(rb"listening on (http://\S+)\n", said)):
-            assert (more := await asyncio.to_thread(os.read, reading, 65536)), said
+            more = await asyncio.to_thread(os.read, reading, 65536)
+            assert more, said
             said += more
         async with httpx.AsyncClient(base_url=listening[1].decode(), timeout=2) as http:
-            for _ in range(25):
-                await http.get(f"/{'x' * 2000}")
-            # Then lines that are shorter than what is said at a stop, so that no room is left for it.
             with pytest.raises(httpx.ReadTimeout):
-                while True:
-                    await http.get("/healthz")
+                await fill_log(http)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 10) == 1
     finally:
