@@ -71,9 +71,9 @@ class MessageLog:
             # It waits for every shard, so not on this loop.
             self._taking = asyncio.ensure_future(asyncio.to_thread(self._server.take_progress))
         # Whoever is cancelled here leaves what was taken to the next call.
-        progress = await asyncio.shield(self._taking)
-        self._taking = None
-        self._note(progress)
+        await asyncio.wait([self._taking])
+        taken, self._taking = self._taking, None
+        self._note(taken.result())
         for connection_id in self._ended.popleft():
             self._unproven.pop(connection_id, None)
         self._ended.append(deque(maxlen=_MAX_UNPROVEN))
@@ -81,6 +81,10 @@ class MessageLog:
     async def finish(self, connection: asyncpg.Connection) -> None:
         """Writes all that is left, once the core has stopped."""
         await self.write(connection)
+        if self._taking is not None:
+            # It may have been taken before the last frames were sent.
+            await self.collect()
+            await self.write(connection)
         await self.collect()
         self._settle({})
         await self.write(connection)

@@ -65,5 +65,9 @@ class Metrics:
 
     def encode(self, accept: str) -> tuple[bytes, str]:
         """All measures as text, in the format that an `Accept` header prefers, and its media type."""
-        encode, media_type = choose_encoder(accept)
+        try:
+            encode, media_type = choose_encoder(accept)
+        except (TypeError, ValueError):
+            # A version that is none.
+            encode, media_type = choose_encoder("")
         return encode(self._registry), media_type

@@ -8,10 +8,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -44,6 +44,7 @@ _KEEP_ALIVE_SECONDS = 120
 _HTTP_START_SECONDS = 10.0
 # A supervisor may signal the process and its group, which comes as two signals and means one.
 _SAME_WISH_SECONDS = 0.3
+_STDERR = 2
 _SOCKET_NAME = "app.sock"
 _SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un without its end: 107 on Linux, 103 on macOS
 
@@ -120,14 +121,16 @@ class Server:
         starting = asyncio.ensure_future(self._prepare_database(database_url))
 
         def end() -> None:
+            if not stop.is_set():
+                logger.info("stopping; a second signal ends at once")
             stop.set()
             starting.cancel()
 
         def on_signal(*_: object) -> None:
-            # Not through the event loop: a hook or a handler that spins there must not outlive the time of a stop.
+            # Not through the event loop: a hook or a handler that spins there must not outlive the time of a stop. And
+            # nothing is logged from here: where nobody reads the log, whoever writes to it waits.
             if self._stop_began is not None and time.monotonic() - self._stop_began > _SAME_WISH_SECONDS:
                 self._end_at_once()
-            logger.info("stopping; a second signal ends at once")
             self._begin_to_stop()
             loop.call_soon_threadsafe(end)
 
@@ -206,8 +209,10 @@ class Server:
         """Ends the process without waiting for anything. The embedded server ends with it, by itself."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        sys.stderr.write("Ended without waiting.\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            # Past `sys.stderr`, which a thread that waits in a write to it keeps for itself.
+            if select.select([], [_STDERR], [], 0)[1]:
+                os.write(_STDERR, b"Ended without waiting.\n")
         os._exit(1)
 
 

@@ -82,7 +82,7 @@ class Upkeep:
 
     async def delete_old(self) -> None:
         """Deletes what is older than the retention, batch by batch, unless another node is at it."""
-        # Messages first, so that no connection takes many along.
+        # Messages first: a connection goes when it has none left.
         await self._delete("messages", message_log.delete_old)
         await self._delete("connections", connections.delete_closed)
 

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -227,6 +228,42 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path, database_url: str, c
         assert await server.end() == 1
         assert "Ended without waiting." in server.output
         writer.close()
+
+
+async def fill_log(http: httpx.AsyncClient) -> None:
+    """Makes the server log until that takes too long."""
+    for _ in range(25):
+        await http.get(f"/{'x' * 2000}")
+    # Lines that are shorter than what is said at a stop, so that no room is left for it.
+    while True:
+        await http.get("/healthz")
+
+
+async def test_a_log_that_nobody_reads_does_not_hold_a_stop(tmp_path: Path, database_url: str) -> None:
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(sys.executable).parent / "jasaweb-rt"), "serve", "--access-log"),
+        cwd=tmp_path,
+        env=environment(database_url, DRAIN_SECONDS="2"),
+        stderr=writing,
+    )
+    try:
+        os.close(writing)
+        said = b""
+        while not (listening := re.search(rb"listening on (http://\S+)\n", said)):
+            more = await asyncio.to_thread(os.read, reading, 65536)
+            assert more, said
+            said += more
+        async with httpx.AsyncClient(base_url=listening[1].decode(), timeout=2) as http:
+            with pytest.raises(httpx.ReadTimeout):
+                await fill_log(http)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 1
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        os.close(reading)
 
 
 async def test_a_signal_while_it_starts_ends_it(tmp_path: Path, temporary: Path) -> None:

@@ -1,10 +1,12 @@
 """`websocket_messages`: exactly what each connection was sent, and whether it arrived."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
 import msgspec
+import pytest
 from websockets.asyncio.client import ClientConnection
 
 from jasaweb_rt.config import Settings
@@ -300,3 +302,46 @@ async def test_what_ends_is_logged_to_the_last_frame_by_a_recorder_that_is_stopp
         await asyncio.to_thread(server.stop, 0)
         await recorder.finish()
         assert sorted(await delivered(connection)) == list(range(1, 51))
+
+
+async def test_what_was_sent_after_a_take_that_was_cut_short_is_logged_too(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await add_users(connection, ("anna", "client"))
+    await connection.execute(INSERT, "anna", 1, 2)
+    late = msgspec.structs.replace(AT_ONCE, reconcile_seconds=3600)
+    async with recording(database_url, limits=late) as (server, recorder, _):
+        async with opened(server, "anna") as socket:
+            await recorder.record()
+            server.publish([("anna", 1, 1, "{}")])
+            await frame(socket)
+            taking = asyncio.ensure_future(recorder.record())
+            await asyncio.sleep(0)
+            taking.cancel()
+            await asyncio.wait([taking])
+            # Shards answer in turn, so the take is over once this is answered.
+            await asyncio.get_running_loop().run_in_executor(None, server.connections)
+            server.publish([("anna", 2, 2, "{}")])
+            await frame(socket)
+        await asyncio.to_thread(server.stop, 0)
+        await recorder.finish()
+        assert sorted(await delivered(connection)) == [1, 2]
+
+
+async def test_a_take_that_fails_is_made_again(database_url: str, connection: asyncpg.Connection) -> None:
+    await add_users(connection, ("anna", "client"))
+    await connection.execute(INSERT, "anna", 1, 1)
+    loop = asyncio.get_running_loop()
+    async with recording(database_url) as (server, recorder, _), opened(server, "anna") as socket:
+        await recorder.record()
+        server.publish([("anna", 1, 1, "{}")])
+        await frame(socket)
+        ended = ThreadPoolExecutor()
+        ended.shutdown()
+        loop.set_default_executor(ended)
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await recorder.record()
+        loop.set_default_executor(ThreadPoolExecutor())
+        for _ in range(2):
+            await recorder.record()
+        assert sorted(await delivered(connection)) == [1]

@@ -124,6 +124,27 @@ async def test_who_comes_back_in_the_middle_of_it_is_left_in_peace(connection: a
     assert await nodes.renew(connection, "slow"), "its lease was removed"
 
 
+async def test_a_lease_stays_as_long_as_a_row_of_its_node_is_open(
+    database_url: str, connection: asyncpg.Connection, upkeep: Callable[..., Upkeep]
+) -> None:
+    await add_users(connection, ("anna", "client"))
+    for number in range(2):
+        await connection.execute(ROW, f"d{number}", f"dead-{number}", "active", 0)
+    await connection.execute("insert into jasaweb_rt.nodes (node_id) values ('dead')")
+    await lapse(connection)
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():
+            await other.execute("select from public.websocket_connections where id = 'd0' for update")
+            await upkeep().renew()
+            assert sorted(await states(connection)) == [("anna", "active"), ("anna", "timeout")]
+    finally:
+        await other.close()
+    await upkeep().renew()
+    assert await states(connection) == [("anna", "timeout")] * 2
+    assert await connection.fetch("select node_id from jasaweb_rt.nodes") == [("another",)]
+
+
 async def test_what_is_too_old_is_deleted_and_nothing_else(
     connection: asyncpg.Connection, upkeep: Callable[..., Upkeep]
 ) -> None:
@@ -135,6 +156,19 @@ async def test_what_is_too_old_is_deleted_and_nothing_else(
     assert await connection.fetch("select id from public.websocket_connections order by id") == [("new",), ("open",)]
     kept = await connection.fetch("select distinct connection_id from public.websocket_messages")
     assert kept == [("new",)]
+
+
+async def test_a_message_is_kept_for_its_own_time(
+    connection: asyncpg.Connection, upkeep: Callable[..., Upkeep]
+) -> None:
+    """Also where its connection's last activity is older, as that of a client who never said anything."""
+    await add_users(connection, ("anna", "client"))
+    await connection.execute(ROW, "silent", "silent", "disconnected", 31)
+    await connection.execute(MESSAGE, "silent", 2, 2)
+    await upkeep().delete_old()
+    assert await connection.fetchval("select count(*) from public.websocket_messages") == 2
+    await upkeep(1).delete_old()
+    assert await states(connection) == []
 
 
 async def test_what_is_to_be_kept_for_ever_is(connection: asyncpg.Connection, upkeep: Callable[..., Upkeep]) -> None:
@@ -157,6 +191,11 @@ async def test_clearing_away_waits_for_nobody(
         async with other.transaction():
             await other.execute("select from public.websocket_messages where id = 'message-1old' for update")
             await upkeep().delete_old()
+            assert await connection.fetchval(count) == 1
+        await connection.execute("update public.websocket_connections set status = 'error'")
+        async with other.transaction():
+            await other.execute("select from public.websocket_messages where id = 'message-1old' for update")
+            await asyncio.wait_for(upkeep().delete_old(), 5)
             assert await connection.fetchval(count) == 1
         async with other.transaction():
             assert await locks.try_lock_for_transaction(other, locks.RETENTION_LOCK)

@@ -70,7 +70,7 @@ def is_own_origin(connection: Connection, settings: Settings) -> bool:
 
 
 def is_from_metrics_network(connection: Connection, settings: Settings) -> bool:
-    """Whether the client's true address may see the details of readiness.
+    """Whether the client's true address may see the measures and the details of readiness.
 
     Where somebody who is not trusted claims to forward, the true address is not known, and so counts as outside.
     """

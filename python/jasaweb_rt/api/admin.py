@@ -156,11 +156,14 @@ class AdminController(Controller):
         offset: Annotated[int, QueryParameter(ge=0, le=2**31 - 1, description="items to pass over")] = 0,
     ) -> ConnectionList:
         """Lists who is connected; of one user or role, or by a part of the name, where that is asked for."""
+        words = search.casefold()
         # It waits for every shard, so not on this loop.
         found = [
             connection
             for connection in await asyncio.to_thread(services.gateway.server.connections)
-            if user_id in (None, connection.user_id) and role in (None, connection.role) and _holds(connection, search)
+            if user_id in (None, connection.user_id)
+            and role in (None, connection.role)
+            and (not words or _holds(connection, words))
         ]
         found.sort(key=lambda connection: (connection.connected_at, connection.connection_id))
         page = found[offset : offset + limit]
@@ -187,7 +190,7 @@ class AdminController(Controller):
 
 def _holds(connection: ConnectionInfo, words: str) -> bool:
     looked_at = (connection.name, connection.user_id, connection.client_address)
-    return any(words.casefold() in text.casefold() for text in looked_at)
+    return any(words in text.casefold() for text in looked_at)
 
 
 def _moment(seconds: float) -> str:

@@ -89,16 +89,18 @@ async def close_all(connection: asyncpg.Connection, node_id: str) -> None:
 
 
 async def delete_closed(connection: asyncpg.Connection, days: int, limit: int) -> int:
-    """Deletes up to `limit` closed connections whose last activity is older than `days`, with their messages.
+    """Deletes up to `limit` closed connections whose last activity is older than `days` and that have no messages.
 
     Returns how many. It waits for nobody's lock.
     """
+    # One with messages would take them along, however many, locked or young.
     rows = await connection.fetch(
         """
         delete from public.websocket_connections where id = any (array(
-          select id from public.websocket_connections
-          where last_activity < (now() - make_interval(days => $1)) at time zone 'UTC' and status <> 'active'
-          order by last_activity limit $2 for update skip locked
+          select c.id from public.websocket_connections c
+          where c.last_activity < (now() - make_interval(days => $1)) at time zone 'UTC' and c.status <> 'active'
+            and not exists (select from public.websocket_messages m where m.connection_id = c.id)
+          order by c.last_activity limit $2 for update skip locked
         ))
         returning 1
         """,

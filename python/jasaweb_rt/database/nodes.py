@@ -54,7 +54,8 @@ async def find_lapsed(connection: asyncpg.Connection, lease_seconds: float) -> l
 async def time_out_connections(connection: asyncpg.Connection, node_id: str, limit: int) -> int:
     """Marks up to `limit` active connections of a lapsed node as `timeout`, and returns how many.
 
-    0: none is left, and the lease is removed; or the node has come back, and nothing was done.
+    0: none is left, and the lease is removed; or the others are locked and are for a later call, or the node has come
+    back, and nothing was done.
     """
     async with connection.transaction():
         # Who renews waits for this lock, so a node that comes back finds all that was done to its rows.
@@ -74,6 +75,13 @@ async def time_out_connections(connection: asyncpg.Connection, node_id: str, lim
             node_id,
             limit,
         )
-        if not rows:
+        if not rows and not await connection.fetchval(
+            """
+            select exists (
+              select from public.websocket_connections where status = 'active' and starts_with(connection_id, $1 || '-')
+            )
+            """,
+            node_id,
+        ):
             await end(connection, node_id)
         return len(rows)

@@ -121,7 +121,7 @@ async def insert_for_users(
         select gen_random_uuid()::text, u.id, $1::text::public."NotificationType", $2, $3, $4::text::jsonb,
                now() at time zone 'UTC'
         from public.users u
-        where ($5::text is null or u.role::text = $5) and ($6::text[] is null or u.id = any ($6))
+        where ($5::text is null or u.role = $5::text::public."Role") and ($6::text[] is null or u.id = any ($6))
         order by u.id returning id
         """,
         type,

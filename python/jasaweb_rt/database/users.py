@@ -46,7 +46,7 @@ async def find_by_email(connection: asyncpg.Connection, email: str) -> tuple[Use
 async def list_ids_by_role(connection: asyncpg.Connection, role: Role | None) -> list[str]:
     """Ids of all users with `role`, or of all users where it is None, in order."""
     rows = await connection.fetch(
-        "select id from public.users where $1::text is null or role::text = $1 order by id", role
+        'select id from public.users where $1::text is null or role = $1::text::public."Role" order by id', role
     )
     return [row["id"] for row in rows]
 
@@ -73,7 +73,7 @@ async def search(
         offset: users to pass over.
     """
     matching = """
-        from public.users where ($1::text is null or role::text = $1) and id <> $2
+        from public.users where ($1::text is null or role = $1::text::public."Role") and id <> $2
           and (position(lower($3) in lower(name)) > 0 or $4 and position(lower($3) in lower(email)) > 0)
     """
     rows = await connection.fetch(

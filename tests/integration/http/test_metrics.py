@@ -44,6 +44,13 @@ async def test_openmetrics_comes_where_it_is_asked_for(client: Client) -> None:
     assert response.text.endswith("# EOF\n")
 
 
+@pytest.mark.parametrize("version", ["abc", "1.x", ""])
+async def test_a_version_that_is_none_gets_some_format_all_the_same(client: Client, version: str) -> None:
+    response = await client.get("/metrics", headers={"Accept": f"application/openmetrics-text; version={version}"})
+    assert response.status_code == 200
+    assert "jasaweb_rt_connections" in response.text
+
+
 async def test_it_is_for_the_metrics_networks_only(client: Client) -> None:
     response = await client.get("/metrics", headers={"X-Forwarded-Untrusted": "1"})
     assert response.status_code == 403
