@@ -1,0 +1,64 @@
+"""The pages for those who use a keyboard or a screen reader: the focus stays where it is, and what changes is said."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import AsyncExitStack
+
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.browser.application import Application
+from tests.browser.conftest import NewPage
+from tests.browser.dashboard import open_admin, sockets
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+class TestFocus:
+    async def test_stays_when_a_row_above_goes(self, app: Application, new_page: NewPage) -> None:
+        unique = uuid.uuid4().hex
+        first, second = [await app.new_person(name=f"{unique} {number}") for number in (1, 2)]
+        page = await new_page()
+        await open_admin(page, app.url, await app.new_person("admin"))
+        await page.get_by_label("Name, id or address").fill(unique)
+        async with AsyncExitStack() as leaving:
+            await leaving.enter_async_context(sockets(app, first, 1))
+            async with sockets(app, second, 1):
+                names = page.locator("#connections th")
+                await expect(names).to_have_text([first.name, second.name])
+                button = page.get_by_role("button", name=f"Disconnect {second.name}")
+                await button.focus()
+                await leaving.aclose()
+                await expect(names).to_have_text([second.name])
+                await expect(button).to_be_focused()
+
+    async def test_is_not_taken_from_who_goes_on_while_a_status_is_being_changed(
+        self, app: Application, new_page: NewPage
+    ) -> None:
+        name = f"Koperasi {uuid.uuid4()}"
+        await app.new_project(await app.new_person(), name)
+        page = await new_page()
+        await open_admin(page, app.url, await app.new_person("admin"))
+        go_on = asyncio.Event()
+
+        async def late(route: Route) -> None:
+            await asyncio.wait_for(go_on.wait(), 20)
+            await route.continue_()
+
+        await page.route("**/api/projects/*", late)
+        select, content = page.get_by_label(f"Status of {name}"), page.locator("#compose-content")
+        await select.select_option("In review")
+        await expect(select).to_be_disabled()
+        await content.focus()
+        go_on.set()
+        await expect(select).to_be_enabled()
+        await page.keyboard.type("Completed")
+        await expect(content).to_have_value("Completed")
+        await expect(select).to_have_value("review")
+        # Who has stayed keeps the place.
+        await select.focus()
+        await select.select_option("In progress")
+        await expect(select).to_be_enabled()
+        await expect(select).to_be_focused()
