@@ -7,13 +7,22 @@ import uuid
 from contextlib import AsyncExitStack
 
 import pytest
-from playwright.async_api import Route, expect
+from playwright.async_api import Request, Route, expect
 
 from tests.browser.application import Application
-from tests.browser.conftest import NewPage
-from tests.browser.dashboard import open_admin, sockets
+from tests.browser.conftest import NewPage, Watch
+from tests.browser.dashboard import CUT, connection, open_admin, open_dashboard, sockets
+from tests.support.tcp_relay import TcpRelay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HEAR = """(selector) => {
+  const node = document.querySelector(selector);
+  window.heard = [];
+  new MutationObserver(() => heard.push(node.textContent)).observe(node,
+      { childList: true, characterData: true, subtree: true });
+}"""
+"""Writes down what a live region says, which is what changes in it."""
 
 
 class TestFocus:
@@ -62,3 +71,29 @@ class TestFocus:
         await select.select_option("In progress")
         await expect(select).to_be_enabled()
         await expect(select).to_be_focused()
+
+
+class TestSpeech:
+    async def test_a_server_that_is_away_is_said_once(
+        self, app: Application, relay: TcpRelay, new_page: NewPage, watch: Watch
+    ) -> None:
+        watch.allow(CUT)
+        page = await new_page()
+        await page.add_init_script("Math.random = () => 0")
+        await open_dashboard(page, f"http://127.0.0.1:{relay.port}", await app.new_person())
+        await page.evaluate(HEAR, "#connection")
+        failed = 0
+
+        def count(_: Request) -> None:
+            nonlocal failed
+            failed += 1
+            if failed == 3:
+                enough.set()
+
+        enough = asyncio.Event()
+        page.on("requestfailed", count)
+        await relay.cut()
+        await asyncio.wait_for(enough.wait(), 20)
+        await relay.start()
+        await expect(connection(page)).to_have_text("Live")
+        assert await page.evaluate("heard") == ["Offline", "Live"]

@@ -105,11 +105,14 @@ async function markRead(client, what) {
 /** @param {RealtimeClient} client */
 function showConnection(client) {
   const notice = byId("notice");
+  let lost = false;
   onState(({ connection: { state, code } }) => {
     const status = byId("connection");
     status.dataset.state = state;
     status.classList.toggle("connected", state === "open");
-    setText(status, text.connection[state]);
+    // One attempt after the other would be said by a screen reader for as long as the server is away.
+    if (state !== "connecting") lost = state === "waiting";
+    setText(status, text.connection[lost ? "waiting" : state]);
     const ended = state === "closed" && code !== 1000 && code !== 401;
     if (ended === !notice.hidden) return;
     notice.hidden = !ended;
