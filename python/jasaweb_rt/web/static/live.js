@@ -30,6 +30,14 @@ function logOut(client) {
   });
 }
 
+/**
+ * Whether a payment tells all that a row shows: what a foreign program wrote may not, and then the list does.
+ * @param {any} data
+ */
+function isPayment({ status, paidAt = null }) {
+  return typeof status === "string" && (paidAt === null || !Number.isNaN(Date.parse(paidAt)));
+}
+
 /** @param {number | undefined} lastSeq what the inbox already shows */
 function createClient(lastSeq) {
   const client = new RealtimeClient({ lastSeq });
@@ -57,8 +65,14 @@ function createClient(lastSeq) {
     first = false;
     if (welcome || seq <= listedUntil) return;
     if (message.seq !== undefined) receive(/** @type {Message & {seq: number}} */ (message));
-    if (type === "project_update") moveProject(String(data.projectId), String(data.newStatus), timestamp);
-    if (type === "payment_update") changeInvoice(String(data.invoiceId), String(data.status), data.paidAt ?? null);
+    if (type === "project_update") {
+      if (typeof data.newStatus === "string") moveProject(String(data.projectId), data.newStatus, timestamp);
+      else void loadProjects();
+    }
+    if (type === "payment_update") {
+      if (isPayment(data)) changeInvoice(String(data.invoiceId), data.status, data.paidAt ?? null);
+      else void loadInvoices();
+    }
     if (type === "admin_alert" && data.projectId) void loadProjects();
     if (type === "admin_alert" && data.event === "payment_status_change") void loadInvoices();
     if (seq <= awayUntil) return;
