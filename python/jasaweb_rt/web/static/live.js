@@ -17,6 +17,9 @@ import { toast } from "./toasts.js";
 
 const REFRESH_TIMES = 30_000; // ms
 
+/** Who is signed in, by id; null: nobody any more. The pages of a browser share its session. */
+const tabs = new BroadcastChannel("jasaweb_rt.user");
+
 function goToLogin() {
   location.replace(`/login?next=${encodeURIComponent(location.pathname)}`);
 }
@@ -24,10 +27,16 @@ function goToLogin() {
 /** @param {RealtimeClient | undefined} client none, while the page is still being loaded */
 function logOut(client) {
   client?.close();
-  post("/api/auth/logout").then(goToLogin, (error) => {
-    toast(problem(error), "", "high");
-    client?.connect();
-  });
+  post("/api/auth/logout").then(
+    () => {
+      tabs.postMessage(null);
+      goToLogin();
+    },
+    (error) => {
+      toast(problem(error), "", "high");
+      client?.connect();
+    },
+  );
 }
 
 /**
@@ -140,6 +149,16 @@ function showConnection(client) {
   });
 }
 
+/**
+ * What another tab does to the session is done to this page too: after a log-in as somebody else its requests would go
+ * under the new name, and its socket under the old one.
+ * @param {string} userId
+ */
+function followTabs(userId) {
+  tabs.addEventListener("message", ({ data }) => data !== userId && location.reload());
+  tabs.postMessage(userId);
+}
+
 /** Who is signed in; nobody: the page goes to the log-in, or says that the server cannot be reached. */
 async function signedIn() {
   try {
@@ -168,6 +187,7 @@ export async function startPage(title, show) {
   const user = await signedIn();
   if (!user) return;
   setState({ user });
+  followTabs(user.id);
   setText(byId("user"), user.name);
   // The socket goes on from where the inbox ends, so that nothing between the two is lost.
   const opening = loadInbox().then(createClient);
