@@ -72,6 +72,30 @@ class TestFocus:
         await expect(select).to_be_enabled()
         await expect(select).to_be_focused()
 
+    async def test_goes_to_the_heading_from_a_button_that_has_done_its_work(
+        self, app: Application, new_page: NewPage, watch: Watch
+    ) -> None:
+        watch.allow("net::ERR_FAILED")
+        person, admin = await app.new_person(), await app.new_person("admin")
+        await app.new_invoice(await app.new_project(person, "Kabar Pagi"))
+        page = await new_page()
+        await page.route("**/api/invoices", lambda route: route.abort())
+        await open_dashboard(page, app.url, person)
+        invoices = page.get_by_role("region", name="Invoices")
+        again = invoices.get_by_role("button", name="Try again")
+        await expect(again).to_be_visible()
+        await page.unroute("**/api/invoices")
+        await again.press("Enter")
+        await expect(invoices.get_by_role("listitem")).to_have_count(1)
+        await expect(page.locator("#invoices-title")).to_be_focused()
+        async with app.session(admin) as http:
+            path = "/api/admin/websocket/connections"
+            (found,) = (await http.get(path, params={"search": person.id})).json()["items"]
+            (await http.delete(f"{path}/{found['connectionId']}")).raise_for_status()
+        await page.get_by_role("button", name="Connect again").press("Enter")
+        await expect(connection(page)).to_have_text("Live")
+        await expect(page.locator("#main")).to_be_focused()
+
 
 class TestSpeech:
     async def test_a_server_that_is_away_is_said_once(

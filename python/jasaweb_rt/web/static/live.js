@@ -138,13 +138,14 @@ function showConnection(client) {
     setText(status, text.connection[lost ? "waiting" : state]);
     const ended = state === "closed" && code !== 1000 && code !== 401;
     if (ended === !notice.hidden) return;
-    notice.hidden = !ended;
     const sentence = text.closed[/** @type {keyof typeof text.closed} */ (code)] ?? text.closedOther;
     const again = element(
       "button",
       { type: "button", class: "button", click: () => client.connect() },
       text.connectAgain,
     );
+    if (notice.contains(document.activeElement)) byId("main").focus();
+    notice.hidden = !ended;
     notice.replaceChildren(...(ended ? [element("p", {}, sentence), again] : []));
   });
 }
