@@ -247,6 +247,12 @@ class TestMessages:
         await expect(card.locator(".form-done")).to_have_text(f"Your message to Dewi {unique} is sent.")
         await expect(inbox(client_page)).to_have_text(["Welcome"])
 
+    async def test_nobody_else_has_an_account(self, app: Application, new_page: NewPage) -> None:
+        page = await new_page()
+        await page.route("**/api/users?*", lambda route: route.fulfill(json={"items": [], "total": 0}))
+        await open_admin(page, app.url, await app.new_person("admin"))
+        await expect(page.locator("#compose-people")).to_have_text("There is nobody to write to yet.")
+
     async def test_one_below_many_alerts_is_found(self, app: Application, new_page: NewPage) -> None:
         admin = await app.new_person("admin")
         await app.write(await app.new_person(), admin, "Far below", "Hello")
