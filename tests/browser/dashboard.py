@@ -1,12 +1,15 @@
-"""What people do on the log-in page and on the dashboard, and where its parts are."""
+"""What people do on the log-in page, on the dashboard and on the page for administrators, and where their parts are."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from playwright.async_api import Locator, Page, expect
+from websockets.asyncio.client import connect
 
-from tests.browser.application import PASSWORD, Person
+from tests.browser.application import PASSWORD, Application, Person
 
 CUT = r"net::ERR_|WebSocket connection to"
 """What the browser itself says of a network that the test has cut."""
@@ -27,6 +30,14 @@ async def open_dashboard(page: Page, url: str, person: Person) -> None:
     """Logs in and waits until the page is live; marks the page, so that a reload shows."""
     await log_in(page, url, person)
     await expect(page).to_have_url(DASHBOARD)
+    await until_live(page)
+    await page.evaluate("window.loadedOnce = true")
+
+
+async def open_admin(page: Page, url: str, person: Person) -> None:
+    """Logs in and waits until the page is live; marks the page, so that a reload shows."""
+    await log_in(page, url, person, next_page="?next=/admin/realtime")
+    await expect(page).to_have_url(f"{url}/admin/realtime")
     await until_live(page)
     await page.evaluate("window.loadedOnce = true")
 
@@ -59,3 +70,15 @@ def card(page: Page, project: str) -> Locator:
 async def assert_never_reloaded(page: Page) -> None:
     """The page is the one that `open_dashboard` opened."""
     assert await page.evaluate("window.loadedOnce === true")
+
+
+@asynccontextmanager
+async def sockets(app: Application, person: Person, count: int) -> AsyncIterator[None]:
+    """So many connections of somebody."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(app.session(person))
+        for _ in range(count):
+            token = (await client.post("/api/websocket/token")).json()["token"]
+            socket = await stack.enter_async_context(connect(f"ws://127.0.0.1:{app.port}/ws?token={token}"))
+            await socket.recv()
+        yield

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import pytest
 from playwright.async_api import Locator, Page, Request, expect
-from websockets.asyncio.client import connect
 
 from tests.browser.accessibility import Axe
 from tests.browser.application import Application, Person
@@ -20,9 +18,9 @@ from tests.browser.dashboard import (
     badge,
     card,
     inbox,
-    log_in,
+    open_admin,
     open_dashboard,
-    until_live,
+    sockets,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -30,31 +28,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 MARKUP = "<img src=x onerror=\"document.body.dataset.hacked='1'\"> & <b>bold</b>"
 
 
-async def open_admin(page: Page, url: str, person: Person) -> None:
-    """Logs in and waits until the page is live; marks the page, so that a reload shows."""
-    await log_in(page, url, person, next_page="?next=/admin/realtime")
-    await expect(page).to_have_url(f"{url}/admin/realtime")
-    await until_live(page)
-    await page.evaluate("window.loadedOnce = true")
-
-
 async def opened(new_page: NewPage, app: Application, *, name: str = "Sari") -> tuple[Page, Person]:
     """The page of an administrator of the test's own."""
     page, admin = await new_page(), await app.new_person("admin", name=name)
     await open_admin(page, app.url, admin)
     return page, admin
-
-
-@asynccontextmanager
-async def sockets(app: Application, person: Person, count: int) -> AsyncIterator[None]:
-    """So many connections of somebody."""
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(app.session(person))
-        for _ in range(count):
-            token = (await client.post("/api/websocket/token")).json()["token"]
-            socket = await stack.enter_async_context(connect(f"ws://127.0.0.1:{app.port}/ws?token={token}"))
-            await socket.recv()
-        yield
 
 
 def row(page: Page, words: str) -> Locator:
@@ -268,6 +246,12 @@ class TestMessages:
         await card.get_by_role("button", name="Send").click()
         await expect(card.locator(".form-done")).to_have_text(f"Your message to Dewi {unique} is sent.")
         await expect(inbox(client_page)).to_have_text(["Welcome"])
+
+    async def test_nobody_else_has_an_account(self, app: Application, new_page: NewPage) -> None:
+        page = await new_page()
+        await page.route("**/api/users?*", lambda route: route.fulfill(json={"items": [], "total": 0}))
+        await open_admin(page, app.url, await app.new_person("admin"))
+        await expect(page.locator("#compose-people")).to_have_text("There is nobody to write to yet.")
 
     async def test_one_below_many_alerts_is_found(self, app: Application, new_page: NewPage) -> None:
         admin = await app.new_person("admin")

@@ -64,6 +64,8 @@ class TestLogIn:
             "https://example.org/",
             "//example.org/",
             "/\\example.org",
+            "/.//example.org/",
+            "/client/..//example.org/",
             "javascript:alert(1)",
             "data:text/html,x",
             "http://[x",

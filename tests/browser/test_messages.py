@@ -198,6 +198,34 @@ class TestFailure:
         await page.get_by_role("button", name="Write").click()
         await expect(dialog(page).get_by_label("Message", exact=True)).to_have_value("Here it is")
 
+    async def test_what_is_typed_while_one_is_on_its_way_stays(self, app: Application, new_page: NewPage) -> None:
+        page = await new_page()
+        await offer(page, await app.new_person("admin", name="Sari"))
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def late(route: Route) -> None:
+            asked.set()
+            await asyncio.wait_for(go_on.wait(), 20)
+            await route.fulfill(status=201, json={"success": True})
+
+        await page.route("**/api/messages", late)
+        await open_dashboard(page, app.url, await app.new_person())
+        await page.get_by_role("button", name="Write").click()
+        await write(page, "Logo", "Here it is")
+        await dialog(page).get_by_role("button", name="Send").click()
+        await asyncio.wait_for(asked.wait(), 10)
+        await page.keyboard.press("Escape")
+        await page.get_by_role("button", name="Write").click()
+        await write(page, "Colours", "And these")
+        go_on.set()
+        await expect(toast(page)).to_contain_text("Your message to Sari is sent.")
+        await expect(dialog(page)).to_be_visible()
+        await expect(dialog(page).get_by_label("Message", exact=True)).to_have_value("And these")
+        await dialog(page).get_by_role("button", name="Send").click()
+        await expect(dialog(page)).to_be_hidden()
+        await page.get_by_role("button", name="Write").click()
+        await expect(dialog(page).get_by_label("Message", exact=True)).to_have_value("")
+
     async def test_a_draft_outlives_a_reload_and_is_its_author_s(self, app: Application, new_page: NewPage) -> None:
         client, other = await app.new_person(), await app.new_person()
         page = await new_page()

@@ -24,7 +24,8 @@ async function loadPeople() {
     if (own !== turn) return;
     people = items;
     offer();
-    hint.textContent = total === 0 ? words.nobody : items.length < total ? words.firstOf(items.length, total) : "";
+    const nobody = search ? words.nobody : text.noContacts;
+    hint.textContent = total === 0 ? nobody : items.length < total ? words.firstOf(items.length, total) : "";
   } catch {
     if (own === turn) hint.textContent = text.contactsFailed;
   }

@@ -82,6 +82,7 @@ export function showCompose(user, markRead) {
     wanted = contacts?.find(({ id }) => id === to.value) ?? wanted;
   });
   form.addEventListener("reset", () => {
+    dialog.close();
     wanted = null;
     answered = "";
     draft.forget();
@@ -96,7 +97,6 @@ export function showCompose(user, markRead) {
       if (!dialog.open) toast(text.notSent(name), reason, "high");
       throw error;
     }
-    dialog.close();
     toast(text.sent(name), "");
     if (id) markRead({ ids: [id] });
     return "";

@@ -78,6 +78,9 @@ export function flash(node) {
  * @param {(node: Element, item: T) => void} update
  */
 export function reconcile(list, items, key, create, update) {
+  const wanted = new Set(items.map(key));
+  // Those that go, first: else the ones after them would be moved up, and lose their focus by that.
+  for (const node of [...list.children]) if (!wanted.has(node.getAttribute("data-key") ?? "")) node.remove();
   const existing = new Map([...list.children].map((node) => [node.getAttribute("data-key"), node]));
   /** @type {Element | null} */
   let next = list.firstElementChild;
@@ -87,10 +90,8 @@ export function reconcile(list, items, key, create, update) {
       node = create(item);
       node.setAttribute("data-key", key(item));
     }
-    existing.delete(key(item));
     update(node, item);
     if (node === next) next = node.nextElementSibling;
     else list.insertBefore(node, next);
   }
-  for (const node of existing.values()) node.remove();
 }

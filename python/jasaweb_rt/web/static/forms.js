@@ -13,6 +13,7 @@ export function onSubmit(form, send) {
   const done = /** @type {HTMLElement} */ (form.querySelector(".form-done"));
   const button = /** @type {HTMLButtonElement} */ (form.querySelector("button:not([type])"));
   const required = /** @type {Control[]} */ ([...form.querySelectorAll("[required]")]);
+  const read = () => /** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form)));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.hasAttribute("aria-disabled")) return;
@@ -24,9 +25,10 @@ export function onSubmit(form, send) {
     // Not `disabled`, by which a keyboard would lose its place.
     button.setAttribute("aria-disabled", "true");
     try {
-      const values = /** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form)));
+      const values = read();
       const outcome = await send(values);
-      form.reset();
+      // What was typed meanwhile is the next one.
+      if (JSON.stringify(read()) === JSON.stringify(values)) form.reset();
       done.textContent = outcome;
     } catch (failure) {
       error.textContent = problem(/** @type {import("./api.js").ApiError} */ (failure));

@@ -62,7 +62,9 @@ export async function loadInbox() {
 /** A durable message of the socket. @param {import("./realtime.js").Message & {seq: number}} message */
 export function receive({ id, seq, type, data, timestamp }) {
   const { title = "", message = "" } = data;
-  add([{ id, seq, type, title, message, data, readAt: null, createdAt: timestamp }]);
+  // After a break the list may be here before what is replayed, which does not tell what was read meanwhile.
+  const readAt = getState().inbox.find((known) => known.id === id)?.readAt ?? null;
+  add([{ id, seq, type, title, message, data, readAt, createdAt: timestamp }]);
   if (data.truncated) void loadWhole(seq);
 }
 

@@ -17,6 +17,9 @@ import { toast } from "./toasts.js";
 
 const REFRESH_TIMES = 30_000; // ms
 
+/** Who is signed in, by id; null: nobody any more. The pages of a browser share its session. */
+const tabs = new BroadcastChannel("jasaweb_rt.user");
+
 function goToLogin() {
   location.replace(`/login?next=${encodeURIComponent(location.pathname)}`);
 }
@@ -24,10 +27,24 @@ function goToLogin() {
 /** @param {RealtimeClient | undefined} client none, while the page is still being loaded */
 function logOut(client) {
   client?.close();
-  post("/api/auth/logout").then(goToLogin, (error) => {
-    toast(problem(error), "", "high");
-    client?.connect();
-  });
+  post("/api/auth/logout").then(
+    () => {
+      tabs.postMessage(null);
+      goToLogin();
+    },
+    (error) => {
+      toast(problem(error), "", "high");
+      client?.connect();
+    },
+  );
+}
+
+/**
+ * Whether a payment tells all that a row shows: what a foreign program wrote may not, and then the list does.
+ * @param {any} data
+ */
+function isPayment({ status, paidAt = null }) {
+  return typeof status === "string" && (paidAt === null || !Number.isNaN(Date.parse(paidAt)));
 }
 
 /** @param {number | undefined} lastSeq what the inbox already shows */
@@ -57,8 +74,14 @@ function createClient(lastSeq) {
     first = false;
     if (welcome || seq <= listedUntil) return;
     if (message.seq !== undefined) receive(/** @type {Message & {seq: number}} */ (message));
-    if (type === "project_update") moveProject(String(data.projectId), String(data.newStatus), timestamp);
-    if (type === "payment_update") changeInvoice(String(data.invoiceId), String(data.status), data.paidAt ?? null);
+    if (type === "project_update") {
+      if (typeof data.newStatus === "string") moveProject(String(data.projectId), data.newStatus, timestamp);
+      else void loadProjects();
+    }
+    if (type === "payment_update") {
+      if (isPayment(data)) changeInvoice(String(data.invoiceId), data.status, data.paidAt ?? null);
+      else void loadInvoices();
+    }
     if (type === "admin_alert" && data.projectId) void loadProjects();
     if (type === "admin_alert" && data.event === "payment_status_change") void loadInvoices();
     if (seq <= awayUntil) return;
@@ -105,22 +128,36 @@ async function markRead(client, what) {
 /** @param {RealtimeClient} client */
 function showConnection(client) {
   const notice = byId("notice");
+  let lost = false;
   onState(({ connection: { state, code } }) => {
     const status = byId("connection");
     status.dataset.state = state;
     status.classList.toggle("connected", state === "open");
-    setText(status, text.connection[state]);
+    // One attempt after the other would be said by a screen reader for as long as the server is away.
+    if (state !== "connecting") lost = state === "waiting";
+    setText(status, text.connection[lost ? "waiting" : state]);
     const ended = state === "closed" && code !== 1000 && code !== 401;
     if (ended === !notice.hidden) return;
-    notice.hidden = !ended;
     const sentence = text.closed[/** @type {keyof typeof text.closed} */ (code)] ?? text.closedOther;
     const again = element(
       "button",
       { type: "button", class: "button", click: () => client.connect() },
       text.connectAgain,
     );
+    if (notice.contains(document.activeElement)) byId("main").focus();
+    notice.hidden = !ended;
     notice.replaceChildren(...(ended ? [element("p", {}, sentence), again] : []));
   });
+}
+
+/**
+ * What another tab does to the session is done to this page too: after a log-in as somebody else its requests would go
+ * under the new name, and its socket under the old one.
+ * @param {string} userId
+ */
+function followTabs(userId) {
+  tabs.addEventListener("message", ({ data }) => data !== userId && location.reload());
+  tabs.postMessage(userId);
 }
 
 /** Who is signed in; nobody: the page goes to the log-in, or says that the server cannot be reached. */
@@ -151,6 +188,7 @@ export async function startPage(title, show) {
   const user = await signedIn();
   if (!user) return;
   setState({ user });
+  followTabs(user.id);
   setText(byId("user"), user.name);
   // The socket goes on from where the inbox ends, so that nothing between the two is lost.
   const opening = loadInbox().then(createClient);

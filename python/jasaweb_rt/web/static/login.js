@@ -17,7 +17,9 @@ const button = /** @type {HTMLButtonElement} */ (form.querySelector("button"));
 function destination() {
   const next = new URLSearchParams(location.search).get("next") ?? HOME;
   const url = URL.canParse(next, location.origin) ? new URL(next, location.origin) : null;
-  return url?.origin === location.origin ? url.pathname + url.search + url.hash : HOME;
+  // By itself a path that begins so names a host: of `/.//host` it is left.
+  if (url?.origin !== location.origin || url.pathname.startsWith("//")) return HOME;
+  return url.pathname + url.search + url.hash;
 }
 
 /** @param {string} message @param {HTMLInputElement} [input] the one to mend */

@@ -33,7 +33,8 @@ async function changeStatus(project, select) {
   select.disabled = false;
   // The list may say otherwise than the select by now, and a failure left it with what was asked for.
   select.value = getState().projects.find(({ id }) => id === project.id)?.status ?? select.value;
-  select.focus();
+  // Lost with `disabled`; who has gone on meanwhile keeps the new place, or would type into the select.
+  if (document.activeElement === document.body) select.focus();
 }
 
 /** @param {Project} project */
