@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -150,41 +152,38 @@ async def spins(event: ConnectionOpened) -> None:
 """
 
 
-def write_server(folder: Path, hooks: str) -> None:
-    """The sample of a whole server, with further hooks."""
+@asynccontextmanager
+async def spinning(
+    folder: Path, database_url: str, connection: asyncpg.Connection, hooks: str, drain_seconds: int
+) -> AsyncIterator[Program]:
+    """The sample of a whole server with further hooks, one of which spins since somebody connected."""
+    await insert_people(connection)
     head, run = sample("docs/embedding.md", "with_hooks.py").rsplit("\n\n", 1)
     (folder / "with_hooks.py").write_text(f"import asyncio\n{head}\n{hooks}\n{run}")
+    environ = environment(database_url, DRAIN_SECONDS=str(drain_seconds))
+    async with python(folder, environ, "with_hooks.py") as program:
+        url = (await program.line(r"ready on (http://\S+)"))[1]
+        async with httpx.AsyncClient(base_url=url) as http:
+            body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
+        socket = await listening(body["connectionUrl"], body["token"])
+        await program.line("spinning")
+        yield program
+        await socket.close()
 
 
 async def test_hooks_that_spin_and_hang_do_not_hold_the_end_of_the_server(
     tmp_path: Path, database_url: str, connection: asyncpg.Connection
 ) -> None:
-    await insert_people(connection)
-    write_server(tmp_path, SPINNING)
-    async with python(tmp_path, environment(database_url, DRAIN_SECONDS="6"), "with_hooks.py") as program:
-        url = (await program.line(r"ready on (http://\S+)"))[1]
-        async with httpx.AsyncClient(base_url=url) as http:
-            body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
-        socket = await listening(body["connectionUrl"], body["token"])
-        await program.line("spinning")
+    async with spinning(tmp_path, database_url, connection, SPINNING, drain_seconds=6) as program:
         assert await program.end(signal.SIGTERM) == 0
         assert "gone with 1001" in program.output
         assert "spins did not end in time" in program.output
         assert "hangs did not end in time" in program.output
-        await socket.close()
 
 
 async def test_a_hook_that_spins_the_event_loop_does_not_outlive_the_time_of_a_stop(
     tmp_path: Path, database_url: str, connection: asyncpg.Connection
 ) -> None:
-    await insert_people(connection)
-    write_server(tmp_path, SPINNING_THE_LOOP)
-    async with python(tmp_path, environment(database_url, DRAIN_SECONDS="2"), "with_hooks.py") as program:
-        url = (await program.line(r"ready on (http://\S+)"))[1]
-        async with httpx.AsyncClient(base_url=url) as http:
-            body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
-        socket = await listening(body["connectionUrl"], body["token"])
-        await program.line("spinning")
+    async with spinning(tmp_path, database_url, connection, SPINNING_THE_LOOP, drain_seconds=2) as program:
         assert await program.end(signal.SIGTERM) == 1
         assert "Ended without waiting" in program.output
-        await socket.close()

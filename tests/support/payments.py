@@ -1,7 +1,10 @@
-"""Payment notifications as Midtrans posts them."""
+"""Payment notifications as Midtrans posts them, and what came of them."""
 
 from typing import Any
 
+import asyncpg
+
+from jasaweb_rt.database import notifications
 from jasaweb_rt.domain.midtrans import signature
 
 KEY = "SB-Mid-server-of-the-tests"
@@ -25,3 +28,21 @@ def midtrans_body(
         "currency": "IDR",
         **more,
     }
+
+
+async def told(connection: asyncpg.Connection, user_id: str) -> list[tuple[str, Any]]:
+    """Type and data of a user's notifications."""
+    page = await notifications.inbox(connection, user_id)
+    return [(item.type, item.data) for item in page.items]
+
+
+async def state(connection: asyncpg.Connection) -> tuple[Any, ...]:
+    """Status of the invoice `i-other` and of its project, when it was paid, and how many notifications there are."""
+    return tuple(
+        await connection.fetchrow(
+            """
+            select i.status::text, p.status::text, i.paid_at, (select count(*) from real_time_notifications)
+            from invoices i join projects p on p.id = i.project_id where i.id = 'i-other'
+            """
+        )
+    )

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from tests.support.people import SECRET
@@ -99,11 +99,9 @@ def environment(database_url: str | None = None, **settings: str) -> dict[str, s
 
 
 @asynccontextmanager
-async def program(folder: Path, environ: Mapping[str, str], *arguments: str) -> AsyncIterator[Program]:
-    """Starts `jasaweb-rt` with `arguments`; it is gone at the end."""
+async def _started(folder: Path, environ: Mapping[str, str], *command: str) -> AsyncIterator[Program]:
     process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).parent / "jasaweb-rt"),
-        *arguments,
+        *command,
         cwd=folder,
         env=dict(environ),
         stdin=asyncio.subprocess.DEVNULL,
@@ -117,23 +115,14 @@ async def program(folder: Path, environ: Mapping[str, str], *arguments: str) -> 
         await running.clear_away()
 
 
-@asynccontextmanager
-async def python(folder: Path, environ: Mapping[str, str], *arguments: str) -> AsyncIterator[Program]:
+def program(folder: Path, environ: Mapping[str, str], *arguments: str) -> AbstractAsyncContextManager[Program]:
+    """Starts `jasaweb-rt` with `arguments`, in `folder`; it is gone at the end."""
+    return _started(folder, environ, str(Path(sys.executable).parent / "jasaweb-rt"), *arguments)
+
+
+def python(folder: Path, environ: Mapping[str, str], *arguments: str) -> AbstractAsyncContextManager[Program]:
     """Starts Python with `arguments`, in `folder`; it is gone at the end."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *arguments,
-        cwd=folder,
-        env=dict(environ),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    running = Program(process)
-    try:
-        yield running
-    finally:
-        await running.clear_away()
+    return _started(folder, environ, sys.executable, *arguments)
 
 
 def names(folder: Path) -> list[str]:

@@ -9,9 +9,8 @@ import httpx
 import pytest
 
 from jasaweb_rt.config import Settings
-from jasaweb_rt.database import notifications
 from tests.integration.http.conftest import Client
-from tests.support.payments import KEY
+from tests.support.payments import KEY, state, told
 from tests.support.payments import midtrans_body as body
 from tests.support.people import SECRET, bearer, session_token
 
@@ -30,22 +29,6 @@ async def orders(client: Client, connection: asyncpg.Connection) -> None:
 
 async def post(client: Client, notification: dict[str, Any]) -> httpx.Response:
     return await client.post("/api/webhooks/midtrans", json=notification)
-
-
-async def told(connection: asyncpg.Connection, user_id: str) -> list[tuple[str, Any]]:
-    page = await notifications.inbox(connection, user_id)
-    return [(item.type, item.data) for item in page.items]
-
-
-async def state(connection: asyncpg.Connection) -> tuple[Any, ...]:
-    return tuple(
-        await connection.fetchrow(
-            """
-            select i.status::text, p.status::text, i.paid_at, (select count(*) from real_time_notifications)
-            from invoices i join projects p on p.id = i.project_id where i.id = 'i-other'
-            """
-        )
-    )
 
 
 async def test_a_payment_pays_the_invoice_moves_the_project_and_tells(

@@ -7,29 +7,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from jasaweb_rt.database import notifications
 from jasaweb_rt.database.invoices import InvoiceStatus
 from tests.integration.http.conftest import Client
+from tests.support.payments import state, told
 from tests.support.people import bearer, session_token
 
 PATH = "/api/invoices/i-other"
 PAID = {"status": "paid"}
-
-
-async def told(connection: asyncpg.Connection, user_id: str) -> list[tuple[str, Any]]:
-    page = await notifications.inbox(connection, user_id)
-    return [(item.type, item.data) for item in page.items]
-
-
-async def state(connection: asyncpg.Connection) -> tuple[Any, ...]:
-    return tuple(
-        await connection.fetchrow(
-            """
-            select i.status::text, p.status::text, i.paid_at, (select count(*) from real_time_notifications)
-            from invoices i join projects p on p.id = i.project_id where i.id = 'i-other'
-            """
-        )
-    )
 
 
 UNCHANGED = ("unpaid", "pending_payment", None, 0)
