@@ -13,6 +13,7 @@ process dies is lost, and what must not be lost is in the tables.
 import asyncio
 import inspect
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -171,13 +172,20 @@ class Hooks:
         """Starts the runners; to be called on the event loop that `async def` hooks shall run on.
 
         Raises:
-            RuntimeError: they run already: two applications need `Hooks` of their own each.
+            RuntimeError: they run already: two applications need `Hooks` of their own each; or the system gives no
+                thread for one, and none runs.
         """
         if self._runners is not None:
             raise RuntimeError("these hooks run already; give each application Hooks of its own")
         runners: dict[type, list[HookRunner]] = {}
-        for kind, hook in self._registered:
-            runners.setdefault(kind, []).append(self._runner(hook))
+        try:
+            for kind, hook in self._registered:
+                runners.setdefault(kind, []).append(self._runner(hook))
+        except RuntimeError:
+            # The system gives no further thread.
+            for runner in chain.from_iterable(runners.values()):
+                runner.close()
+            raise
         self._runners = runners
 
     async def stop(self, seconds: float = 5.0) -> None:

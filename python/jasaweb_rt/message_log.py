@@ -108,6 +108,7 @@ class MessageLog:
             arrived[one.connection_id] = one.delivered_seq
             self._prove(one.connection_id, one.delivered_seq)
         self._settle(arrived)
+        self._prove_orphans(arrived)
         now = time.time()
         for one in progress:
             for first, last in _pieces(one.from_seq, one.through_seq):
@@ -124,6 +125,12 @@ class MessageLog:
                 waiting.append((max(first, proven + 1), last))
         if waiting:
             self._unproven[connection_id] = waiting
+
+    def _prove_orphans(self, arrived: Mapping[str, int]) -> None:
+        """A proof finds no row of theirs, and is not given twice."""
+        for sent in [sent for sent in self._orphans if arrived.get(sent.connection_id, 0) > sent.delivered]:
+            until = self._orphans.pop(sent)
+            self._orphans[msgspec.structs.replace(sent, delivered=arrived[sent.connection_id])] = until
 
     def _settle(self, arrived: Mapping[str, int]) -> None:
         """What was recent is to be written, with what is known by now: how far each connection's frames arrived."""

@@ -327,6 +327,29 @@ async def test_the_life_of_hooks(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records == []
 
 
+async def test_where_one_gets_no_thread_none_runs() -> None:
+    hooks, told = Hooks(), list[str]()
+
+    @hooks.on_connect
+    async def on_loop(event: ConnectionOpened) -> None:
+        told.append(event.connection_id)
+
+    @hooks.on_connect
+    def on_thread(event: ConnectionOpened) -> None:
+        told.append(event.connection_id)
+
+    usual = threading.stack_size(1 << 46)
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            hooks.start()
+    finally:
+        threading.stack_size(usual)
+    await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("rt-hook-")])
+    async with running(hooks):
+        hooks.emit(opened())
+    assert told == ["c"] * 2
+
+
 def test_an_emit_after_the_loop_has_gone_does_not_raise() -> None:
     hooks = Hooks()
 
