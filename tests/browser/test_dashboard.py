@@ -152,6 +152,17 @@ class TestLive:
         await toast.get_by_role("button", name="Dismiss").click()
         await expect(toast).to_have_count(0)
 
+    async def test_announcements_taller_than_a_phone_are_dismissed(self, app: Application, new_page: NewPage) -> None:
+        person = await app.new_person()
+        page = await new_page(viewport={"width": 320, "height": 568})
+        await open_dashboard(page, app.url, person)
+        for title in ("one", "two"):
+            await app.insert(person, title, kind="system_announcement", message="Read me. " * 400)
+            await expect(page.locator(".toast").last).to_contain_text(title)
+        for _ in range(2):
+            await page.locator(".toast").last.get_by_role("button", name="Dismiss").click()
+        await expect(page.locator(".toast")).to_have_count(0)
+
     async def test_a_status_of_a_foreign_program_s_own_is_shown_as_it_is(
         self, app: Application, new_page: NewPage
     ) -> None:

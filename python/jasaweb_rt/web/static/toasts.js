@@ -25,6 +25,7 @@ export function toast(title, message, priority = "medium") {
     dismiss,
   );
   list.append(node);
+  list.scrollTop = list.scrollHeight;
   while (list.childElementCount > MAX_SHOWN) list.firstElementChild?.remove();
   if (priority !== "critical") dismissLater(node);
 }
