@@ -77,6 +77,7 @@ class Server:
         self._on_ready = on_ready
         self._postgres: EmbeddedPostgres | None = None
         self._folder: Path | None = None
+        self._signalled = False
         self._stop_began: float | None = None
         self._guard: threading.Timer | None = None
 
@@ -106,6 +107,9 @@ class Server:
                 # The server dies with the thread that started it, and so it is started here, from the main thread.
                 self._postgres = EmbeddedPostgres(self._settings.data_dir)
                 url = self._postgres.start()
+            # An exception in the midst of making or closing the event loop would leave a traceback behind.
+            for number in _SIGNALS:
+                signal.signal(number, self._note_signal)
             asyncio.run(self._serve(url))
         finally:
             for number in _SIGNALS:
@@ -136,6 +140,8 @@ class Server:
 
         for number in _SIGNALS:
             signal.signal(number, on_signal)
+        if self._signalled:
+            on_signal()
         try:
             await starting
         except asyncio.CancelledError:
@@ -185,6 +191,9 @@ class Server:
             if not done:
                 http.force_exit = True
             await serving
+
+    def _note_signal(self, *_: object) -> None:
+        self._signalled = True
 
     def _announce(self, gateway: Gateway) -> None:
         host, port = gateway.server.address

@@ -43,7 +43,7 @@ async def insert_people(connection: asyncpg.Connection) -> None:
     )
 
 
-def session_token(user_id: str, *, role: str = "client", lifetime: int = 600, secret: str = SECRET) -> str:
+def session_token(user_id: str, *, role: str = "client", lifetime: int = 86_400, secret: str = SECRET) -> str:
     """A session JWT as the site issues it; `role` is what it claims."""
     return session_jwt.issue(
         user_id=user_id, email=f"{user_id}@jasaweb.test", name=user_id, role=role, secret=secret, lifetime=lifetime
