@@ -1,12 +1,13 @@
 """Runs the benchmarks and prints what they found; `--write` puts it into RESULTS.md, between its two marks."""
 
 import argparse
+import os
 import platform
 import time
 from pathlib import Path
 
 from benches.load import pin_client
-from benches.measures import MEASURES, Figure, Run, cores
+from benches.measures import MEASURES, Figure, Run
 
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 _BEGIN, _END = "<!-- figures -->", "<!-- end of figures -->"
@@ -22,7 +23,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := [name for name in given.measures if name not in MEASURES]:
         parser.error(f"there is no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-    if cores() < 2:
+    if len(os.sched_getaffinity(0)) < 2:
         parser.error("server and client need a core each; this process may use one only")
     pin_client()
     lines = ["| measure | figure | goal | in numbers | doubts |", "|---|---|---|---|---|"]

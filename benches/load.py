@@ -29,9 +29,8 @@ class Load:
     """Seconds from the first message to the last receipt."""
     cpu_per_delivery: float
     """Microseconds of the program's processor time."""
-    p50: float
     p99: float
-    """Seconds from publication to receipt."""
+    """Seconds from publication to receipt that 99 % of the deliveries kept to."""
     last: float
     """Seconds from publication to the last receipt; the median over the messages."""
     closed: int
@@ -75,7 +74,6 @@ class Connections:
             expected=expected,
             elapsed=elapsed,
             cpu_per_delivery=(self.program.cpu_seconds() - cpu) / max(1, report.messages) * 1e6,
-            p50=report.delay(0.5) or 0.0,
             p99=report.delay(0.99) or 0.0,
             last=lasts[len(lasts) // 2] / 1e9 if lasts else 0.0,
             closed=sum(number for _, number in report.closed),

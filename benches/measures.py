@@ -4,7 +4,6 @@ A figure is the ratio of two medians; both programs run in turn, round after rou
 falls on both.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +46,7 @@ class Run:
     rounds: int = 3
     connections: int = 5_000
     doubts: list[str] = field(default_factory=list)
+    """Of the last call of `loads`."""
 
     def loads(
         self,
@@ -78,30 +78,14 @@ class Run:
 
 def cost(run: Run) -> Iterator[Figure]:
     """Processor time a delivery under a paced load."""
-    floor, ours = run.loads([FLOOR, fan_out()], cores=SERVER_CORES, connections=run.connections, rate=8, count=60)
-    base, cpu = _median(floor, "cpu_per_delivery"), _median(ours, "cpu_per_delivery")
-    yield Figure(
-        f"server CPU per delivery, {run.connections:,} connections, 256 B, 8 messages/s, one worker",
-        cpu / base,
-        RATIO,
-        1.10,
-        f"{cpu:.2f} µs against {base:.2f} µs",
-        tuple(run.doubts),
-    )
+    what = f"server CPU per delivery, {run.connections:,} connections, 256 B, 8 messages/s, one worker"
+    yield _against_floor(run, what, "cpu_per_delivery", "µs", 1, rate=8, count=60)
 
 
 def last(run: Run) -> Iterator[Figure]:
     """From publication to the last receipt, nothing else going on."""
-    floor, ours = run.loads([FLOOR, fan_out()], cores=SERVER_CORES, connections=run.connections, rate=2, count=20)
-    base, time_to_last = _median(floor, "last"), _median(ours, "last")
-    yield Figure(
-        f"publish to the last of {run.connections:,} receivers, one worker",
-        time_to_last / base,
-        RATIO,
-        1.10,
-        f"{time_to_last * 1e3:.1f} ms against {base * 1e3:.1f} ms",
-        tuple(run.doubts),
-    )
+    what = f"publish to the last of {run.connections:,} receivers, one worker"
+    yield _against_floor(run, what, "last", "ms", 1e3, rate=2, count=20)
 
 
 def flood(run: Run) -> Iterator[Figure]:
@@ -215,10 +199,13 @@ MEASURES: dict[str, Callable[[Run], Iterator[Figure]]] = {
 }
 
 
+def _against_floor(run: Run, what: str, name: str, unit: str, scale: float, *, rate: float, count: int) -> Figure:
+    """The field `name` of the same load on our server and on the floor, which ours may exceed by a tenth."""
+    floor, ours = run.loads([FLOOR, fan_out()], cores=SERVER_CORES, connections=run.connections, rate=rate, count=count)
+    base, value = _median(floor, name), _median(ours, name)
+    detail = f"{value * scale:.2f} {unit} against {base * scale:.2f} {unit}"
+    return Figure(what, value / base, RATIO, 1.10, detail, tuple(run.doubts))
+
+
 def _median(loads: Sequence[Load], name: str) -> float:
     return float(statistics.median(getattr(load, name) for load in loads))
-
-
-def cores() -> int:
-    """How many cores there are for both sides."""
-    return len(os.sched_getaffinity(0))

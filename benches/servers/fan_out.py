@@ -32,18 +32,18 @@ def main() -> None:
                     time.sleep(_LOOK_SECONDS)
                 print(f"opened {count}", flush=True)
             case ["publish", rate, count, size]:
-                print(f"published {_publish(server, float(rate), int(count), int(size))}", flush=True)
+                _publish(server, float(rate), int(count), int(size))
+                print(f"published {count}", flush=True)
             case _:
                 raise SystemExit(f"this is no command: {line}")
     server.stop(1)
 
 
-def _publish(server: FanoutServer, rate: float, count: int, size: int) -> int:
+def _publish(server: FanoutServer, rate: float, count: int, size: int) -> None:
     began = time.monotonic()
     for number in range(count):
         time.sleep(max(0.0, began + number / rate - time.monotonic()))
         server.broadcast_to_all(message(time.monotonic_ns(), size))
-    return 0
 
 
 main()
