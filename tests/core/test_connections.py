@@ -175,7 +175,7 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_else(start_serve
             assert len(await asyncio.wait_for(quick.recv(), 10)) == len(payload)
         slow.transport.resume_reading()
         assert await closed(slow) == (4002, "Slow consumer")
-        assert server.stats().connections == 1
+        await until(lambda: server.stats().connections == 1)
         assert sent > 1
 
 
