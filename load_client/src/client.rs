@@ -44,10 +44,10 @@ pub struct Opened {
 
 enum Command {
     Connect { address: SocketAddr, requests: Vec<Vec<u8>>, in_flight: usize, deadline: Instant, reply: Sender<Opened> },
-    Pause { count: usize, paused: bool },
-    Close { count: usize },
+    Pause { count: usize, paused: bool, reply: Sender<()> },
+    Close { count: usize, reply: Sender<()> },
     Report { reply: Sender<Report> },
-    Clear,
+    Clear { reply: Sender<()> },
 }
 
 /// Clients on a thread of their own. Dropping it drops their sockets.
@@ -87,24 +87,29 @@ impl LoadClient {
 
     /// Lets the `count` oldest connections stop reading, or go on.
     pub fn pause(&self, count: usize, paused: bool) -> Result<(), Error> {
-        self.command(Command::Pause { count, paused })
+        self.ask(|reply| Command::Pause { count, paused, reply })
     }
 
     /// Closes the `count` oldest connections, with 1000.
     pub fn close(&self, count: usize) -> Result<(), Error> {
-        self.command(Command::Close { count })
+        self.ask(|reply| Command::Close { count, reply })
     }
 
     /// What was seen since the beginning, or since [`Self::clear`].
     pub fn report(&self) -> Result<Report, Error> {
-        let (reply, answer) = channel();
-        self.command(Command::Report { reply })?;
-        receive(&answer, Duration::ZERO)
+        self.ask(|reply| Command::Report { reply })
     }
 
-    /// Begins to count anew.
+    /// Begins to count anew; what is received after the return is counted.
     pub fn clear(&self) -> Result<(), Error> {
-        self.command(Command::Clear)
+        self.ask(|reply| Command::Clear { reply })
+    }
+
+    /// Has the thread do something, and waits until it is done.
+    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = channel();
+        self.command(command(reply))?;
+        receive(&answer, Duration::ZERO)
     }
 
     fn command(&self, command: Command) -> Result<(), Error> {
@@ -187,7 +192,7 @@ impl Driver {
                         reply,
                     });
                 }
-                Ok(Command::Pause { count, paused }) => {
+                Ok(Command::Pause { count, paused, reply }) => {
                     for index in self.oldest(count) {
                         if let Some(connection) = &mut self.connections[index] {
                             connection.paused = paused;
@@ -195,17 +200,22 @@ impl Driver {
                         // What arrived meanwhile is no new event.
                         self.serve(index, buffer);
                     }
+                    let _ = reply.send(());
                 }
-                Ok(Command::Close { count }) => {
+                Ok(Command::Close { count, reply }) => {
                     for index in self.oldest(count) {
                         if let Some(mut connection) = self.connections[index].take() {
                             connection.close();
                             self.tally.open -= 1;
                         }
                     }
+                    let _ = reply.send(());
                 }
                 Ok(Command::Report { reply }) => drop(reply.send(self.tally.report())),
-                Ok(Command::Clear) => self.tally.clear(),
+                Ok(Command::Clear { reply }) => {
+                    self.tally.clear();
+                    let _ = reply.send(());
+                }
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }

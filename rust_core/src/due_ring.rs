@@ -30,12 +30,12 @@ impl<T> DueRing<T> {
     }
 
     /// Moves everything that is due by `now_ms` into `taken`.
-    pub(crate) fn take_due(&mut self, now_ms: u64, taken: &mut Vec<T>) {
+    pub(crate) fn take_due(&mut self, now_ms: u64, taken: &mut impl Extend<T>) {
         let length = self.slots.len() as u64;
         while self.waiting > 0 && self.next_ms <= now_ms {
             let slot = &mut self.slots[(self.next_ms % length) as usize];
             self.waiting -= slot.len();
-            taken.append(slot);
+            taken.extend(slot.drain(..));
             self.next_ms += 1;
         }
     }

@@ -11,6 +11,7 @@
 //! - [`handshake`]: what a WebSocket request must have and what it asks for; [`origin`]: which pages may send one;
 //! - [`forwarding`]: who the client truly is, and which headers may pass a proxy;
 //! - [`send_queue`]: what is still to be written to one connection, bounded in bytes;
+//! - `rounds`: broadcasts on their way round all sessions of a shard;
 //! - [`sequence`]: deliver, drop as duplicate, or report a gap;
 //! - [`rate_limit`]: how many frames a client may send.
 //!
@@ -26,7 +27,8 @@
 //!
 //! # The way of a frame
 //!
-//! `Hub::publish*` → the owning shard's command queue → send queues of the user's sessions → one `writev` per session.
+//! `Hub::publish*` → the owning shard's command queue → send queues of the user's sessions → one `writev` per session. A
+//! broadcast is queued to nobody: the shard goes round its sessions and writes to each what it has not seen.
 //! Nothing on that way takes a lock or copies the frame. The only locks of the crate guard the hub's small index
 //! (user → number of connections), the event queue, the progress log and the admission counters; none is ever held while
 //! another is taken.
@@ -60,6 +62,7 @@ mod python;
 pub mod rate_limit;
 mod reader;
 mod reply;
+mod rounds;
 pub mod send_queue;
 pub mod sequence;
 pub mod server;

@@ -74,15 +74,29 @@ impl SendQueue {
         }
     }
 
-    /// Takes note of a frame that went to the socket past the queue, which was empty: `written` of its bytes, the rest
-    /// is queued.
-    pub fn wrote_directly(&mut self, frame: &Bytes, written: usize) {
+    /// Takes note of bytes of whole frames that went to the socket past the queue, which is empty.
+    pub fn count_written(&mut self, written: usize) {
         debug_assert!(self.is_empty());
         self.written += written as u64;
-        if written < frame.len() {
+    }
+
+    /// Takes note of frames that went to the socket past the queue, which was empty: `written` of their bytes. The rest is
+    /// queued.
+    pub fn wrote_directly<'a>(&mut self, frames: impl Iterator<Item = &'a Bytes>, written: usize) {
+        self.count_written(written);
+        let mut passed = written;
+        for frame in frames {
+            if self.frames.is_empty() && passed >= frame.len() {
+                passed -= frame.len();
+                continue;
+            }
+            if self.frames.is_empty() {
+                self.offset = passed;
+                self.bytes = frame.len() - passed;
+            } else {
+                self.bytes += frame.len();
+            }
             self.frames.push_back(frame.clone());
-            self.offset = written;
-            self.bytes = frame.len() - written;
         }
     }
 
@@ -152,6 +166,23 @@ mod tests {
     }
 
     proptest! {
+        /// What the socket did not take of frames that went past the queue comes out of it.
+        #[test]
+        fn the_rest_of_frames_that_went_past_the_queue_is_queued(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..20),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let all = frames.concat();
+            let written = cut.index(all.len() + 1);
+            let frames: Vec<_> = frames.into_iter().map(Bytes::from).collect();
+            let mut queue = SendQueue::default();
+            queue.wrote_directly(frames.iter(), written);
+            prop_assert_eq!((queue.bytes(), queue.written()), (all.len() - written, written as u64));
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let filled = queue.slices(&mut slices);
+            prop_assert_eq!(slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>(), &all[written..]);
+        }
+
         /// Whatever the socket takes at a time, it gets the frames' bytes in order, each once.
         #[test]
         fn bytes_come_out_as_they_went_in(

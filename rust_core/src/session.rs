@@ -96,6 +96,8 @@ pub(crate) struct Session {
     task: RefCell<Option<Waker>>,
     /// Index in the shard's list of all sessions.
     pub(crate) position: Cell<usize>,
+    /// How far it is in the shard's rounds of broadcasts.
+    pub(crate) seen: Cell<u64>,
     membership: Membership,
     claimed_role: Role,
     name: Arc<str>,
@@ -144,6 +146,7 @@ impl Session {
             socket,
             task: RefCell::new(None),
             position: Cell::new(0),
+            seen: Cell::new(0),
             membership,
             claimed_role: role,
             user_id,

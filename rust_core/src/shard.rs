@@ -1,19 +1,17 @@
 //! A thread that owns its users' sessions outright.
 //!
 //! A current-thread runtime, with registry, queues and sequence state as plain single-threaded data: nothing on the way
-//! of a frame is locked or shared but the frame itself. One pass takes all commands that wait, enqueues them, and then
-//! writes once to each session that has something. While a pass runs the next frames gather, so a busy shard writes
-//! several with each system call, and nobody waits for a timer to make that happen.
+//! of a frame is locked or shared but the frame itself. In turns it takes all commands that wait and then writes to some of
+//! the sessions that have something, each time all that they have. What comes between two turns goes along with the
+//! sessions whose turn is still to come, so a busy shard writes several frames with each system call, and nobody waits for
+//! a timer to make that happen.
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -37,14 +35,16 @@ use crate::{
     index::Index,
     metrics::Counters,
     reader::Reader,
+    rounds::{Held, Rounds},
     session::{Context, Enqueued, Session},
 };
 
-/// Commands taken in one pass.
+/// Commands taken in one turn.
 const BATCH: usize = 256;
 
-/// Sessions written to before the thread's other tasks get a turn: reads, pongs, joins.
-const WRITES_PER_TURN: usize = 512;
+/// Sessions written to in one turn, of either kind: those with a queue of their own, and those that a broadcast goes round
+/// to. Between two turns the thread reads, takes new commands and lets others join.
+const WRITES_PER_TURN: usize = 256;
 
 /// What a shard is made of; it can be handed to the thread that becomes it.
 pub(crate) struct Parts {
@@ -101,10 +101,11 @@ struct Shard {
     all: Vec<Rc<Session>>,
     users: HashMap<Arc<str>, UserSessions, RandomState>,
     numbers: HashMap<u64, Rc<Session>, RandomState>,
-    /// Sessions to flush at the end of this pass.
-    due: Vec<Rc<Session>>,
+    /// Sessions to flush.
+    due: VecDeque<Rc<Session>>,
     /// Sessions that were written to a moment ago, to be flushed when their window has passed.
     later: DueRing<Rc<Session>>,
+    rounds: Rounds,
     draining: Option<(Duration, Duration)>,
 }
 
@@ -116,13 +117,14 @@ impl Shard {
             all: Vec::new(),
             users: HashMap::default(),
             numbers: HashMap::default(),
-            due: Vec::new(),
+            due: VecDeque::new(),
             later: DueRing::new(window_ms),
+            rounds: Rounds::default(),
             draining: None,
         }
     }
 
-    async fn serve(mut self, commands: &mut UnboundedReceiver<Command>, backlog: &AtomicUsize) {
+    async fn serve(mut self, commands: &mut UnboundedReceiver<Command>, backlog: &Arc<AtomicUsize>) {
         let config = &self.context.config;
         let shortest = config.pong_timeout.min(if config.ping_interval.is_zero() {
             config.pong_timeout
@@ -136,78 +138,81 @@ impl Shard {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let wait = self.later.next_due_ms().map(|due| due.saturating_sub(context.clock.now_ms()));
+            let is_writing = self.is_writing();
             tokio::select! {
+                // In this order: while there is something to write, what comes first leaves the rest no less to do.
+                biased;
+                _ = sweep.tick() => self.sweep(),
                 taken = commands.recv_many(&mut batch, BATCH) => if taken == 0 { return },
                 () = context.departure.notified() => {}
-                _ = sweep.tick() => self.sweep(),
+                () = std::future::ready(()), if is_writing => {}
                 () = sleep(Duration::from_millis(wait.unwrap_or_default())), if wait.is_some() => {}
             }
-            self.remove_departed();
             let now = context.clock.now_ms();
-            let taken = Taken { backlog, cost: batch.iter().map(Command::cost).sum() };
-            if self.take(&mut batch, now).is_break() {
+            self.remove_departed(now);
+            let held = Held::new(backlog, batch.iter().map(Command::cost).sum());
+            if self.take(&mut batch, held, now).is_break() {
                 return;
             }
             self.later.take_due(now, &mut self.due);
-            self.flush_due(now).await;
-            drop(taken);
+            self.write_turn(now);
             yield_now().await;
         }
     }
 
-    /// Works through a batch of commands. Neighbours for many are taken together: sessions outside, frames inside, for
-    /// the cost is in reaching a session, not in queueing one more frame to it.
-    fn take(&mut self, batch: &mut Vec<Command>, now: u64) -> std::ops::ControlFlow<()> {
+    fn is_writing(&self) -> bool {
+        self.rounds.is_going() || !self.due.is_empty()
+    }
+
+    /// Works through a batch of commands, whose bytes in the backlog are `held`.
+    fn take(&mut self, batch: &mut Vec<Command>, mut held: Held, now: u64) -> std::ops::ControlFlow<()> {
         let lone = batch.len() == 1;
-        let mut broadcast: Vec<(Audience, Frame)> = Vec::new();
         for command in batch.drain(..) {
-            if let Command::ToAudience(audience, frame) = command {
-                broadcast.push((audience, frame));
-                continue;
-            }
-            self.broadcast(&mut broadcast, lone, now);
+            let cost = command.cost();
             match command {
-                Command::ToAudience(..) => {}
+                Command::ToAudience(audience, frame) => {
+                    self.rounds.begin(audience, frame, held.split(cost), self.all.len());
+                }
                 Command::Join(admitted, number) => self.join(*admitted, number, now),
                 Command::ToUsers(items) => {
                     let lone = lone && items.len() == 1;
                     for (user_id, frame) in items {
-                        for_each(&self.users, &mut self.due, &user_id, |session| session.enqueue(&frame, lone, now));
+                        self.for_each(&user_id, now, |session| session.enqueue(&frame, lone, now));
                     }
                 }
                 Command::Durable(items) => {
                     let lone = lone && items.len() == 1;
                     for item in items {
-                        for_each(&self.users, &mut self.due, &item.user_id, |session| {
+                        self.for_each(&item.user_id, now, |session| {
                             session.enqueue_durable(item.seq, item.rev, item.frame.clone(), lone, now)
                         });
                     }
                 }
                 Command::Read(items) => {
                     for item in items {
-                        for_each(&self.users, &mut self.due, &item.user_id, |session| {
+                        self.for_each(&item.user_id, now, |session| {
                             session.enqueue_read(item.rev, &item.frame, false, now)
                         });
                     }
                 }
                 Command::Heads(items) => {
                     for (user_id, head) in items {
-                        for_each(&self.users, &mut self.due, &user_id, |session| {
+                        self.for_each(&user_id, now, |session| {
                             session.announce_head(head, now);
                             Enqueued::Settled
                         });
                     }
                 }
                 Command::ToConnection(number, frame) => {
-                    self.with(number, |session| session.enqueue(&frame, lone, now));
+                    self.with(number, now, |session| session.enqueue(&frame, lone, now));
                 }
-                Command::Answer(number, answer) => self.with(number, |session| session.answer(*answer, now)),
-                Command::Refuse(number, frame) => self.with(number, |session| session.refuse(&frame, now)),
-                Command::Close(number, reason) => self.with(number, |session| {
+                Command::Answer(number, answer) => self.with(number, now, |session| session.answer(*answer, now)),
+                Command::Refuse(number, frame) => self.with(number, now, |session| session.refuse(&frame, now)),
+                Command::Close(number, reason) => self.with(number, now, |session| {
                     session.begin_close(reason, now);
                     Enqueued::Settled
                 }),
-                Command::ExtendSession(number, expires_at) => self.with(number, |session| {
+                Command::ExtendSession(number, expires_at) => self.with(number, now, |session| {
                     session.extend_session(expires_at);
                     Enqueued::Settled
                 }),
@@ -215,7 +220,7 @@ impl Shard {
                     // Who asked may have given up waiting.
                     let _ = answer.send(self.all.iter().map(|session| session.info()).collect());
                 }
-                Command::Acknowledge(number, seq, refusal) => self.with(number, |session| {
+                Command::Acknowledge(number, seq, refusal) => self.with(number, now, |session| {
                     if session.acknowledge(seq) { Enqueued::Settled } else { session.refuse(&refusal, now) }
                 }),
                 Command::Progress(done) => {
@@ -227,8 +232,8 @@ impl Shard {
                 Command::Drain { spread, deadline } => {
                     self.draining = Some((spread, deadline));
                     for session in &self.all {
-                        let reason = shutting_down(session.number, spread);
-                        session.begin_close_within(reason, now, deadline);
+                        self.catch_up(session, now);
+                        session.begin_close_within(shutting_down(session.number, spread), now, deadline);
                     }
                 }
                 Command::Stop => return std::ops::ControlFlow::Break(()),
@@ -236,45 +241,42 @@ impl Shard {
                 Command::Panic => panic!("as the test wanted"),
             }
         }
-        self.broadcast(&mut broadcast, lone, now);
         std::ops::ControlFlow::Continue(())
     }
 
-    fn broadcast(&mut self, frames: &mut Vec<(Audience, Frame)>, lone: bool, now: u64) {
-        if frames.is_empty() {
-            return;
-        }
-        // To more than a turn's worth of sessions the flush writes, which yields now and then.
-        let lone = lone && self.all.len() <= WRITES_PER_TURN;
-        for session in &self.all {
-            for (audience, frame) in &*frames {
-                let meant = match audience {
-                    Audience::All => true,
-                    Audience::Role(role) => session.is_in_audience(*role),
-                };
-                if meant && session.enqueue(frame, lone, now) == Enqueued::FlushDue {
-                    self.due.push(Rc::clone(session));
-                }
-            }
-        }
-        frames.clear();
-    }
-
-    /// One write to each session that has something, or a date for it where it was written to a moment ago.
-    async fn flush_due(&mut self, now: u64) {
-        let mut written = 0;
-        for session in std::mem::take(&mut self.due) {
+    /// Writes to some of the sessions that have something, or sets a date for it where one was written to a moment ago.
+    fn write_turn(&mut self, now: u64) {
+        for _ in 0..WRITES_PER_TURN {
+            let Some(session) = self.due.pop_front() else { break };
             let due_ms = session.flush_due_ms();
             if due_ms > now {
                 self.later.push(due_ms, now, session);
-                continue;
-            }
-            session.flush(now);
-            written += 1;
-            if written % WRITES_PER_TURN == 0 {
-                yield_now().await;
+            } else {
+                session.flush(now);
             }
         }
+        for _ in 0..WRITES_PER_TURN {
+            let Some(position) = self.rounds.visit(self.all.len()) else { break };
+            let session = &self.all[position];
+            if self.catch_up(session, now) == Enqueued::FlushDue {
+                self.due.push_back(Rc::clone(session));
+            }
+        }
+    }
+
+    /// Shows a session the broadcasts that it has not seen.
+    fn catch_up(&self, session: &Session, now: u64) -> Enqueued {
+        let head = self.rounds.head();
+        let seen = session.seen.replace(head);
+        if seen == head {
+            return Enqueued::Settled;
+        }
+        let meant = |audience| match audience {
+            Audience::All => true,
+            Audience::Role(role) => session.is_in_audience(role),
+        };
+        let frames = self.rounds.unseen(seen).filter(|broadcast| meant(broadcast.audience));
+        session.send(frames.map(|broadcast| &broadcast.frame), now)
     }
 
     fn join(&mut self, admitted: Admitted, number: u64, now: u64) {
@@ -286,6 +288,8 @@ impl Shard {
             }
         };
         self.make_room(&session, now);
+        session.seen.set(self.rounds.head());
+        self.rounds.added();
         session.position.set(self.all.len());
         self.all.push(Rc::clone(&session));
         self.users.entry(Arc::clone(&session.user_id)).or_default().push(Rc::clone(&session));
@@ -293,7 +297,7 @@ impl Shard {
         self.context.counters.connections_opened.add(1);
         self.context.events.tell(session.connected_event());
         if session.enqueue(&Frame::welcome(), true, now) == Enqueued::FlushDue {
-            self.due.push(Rc::clone(&session));
+            self.due.push_back(Rc::clone(&session));
         }
         if let Some((spread, deadline)) = self.draining {
             session.begin_close_within(shutting_down(number, spread), now, deadline);
@@ -317,11 +321,24 @@ impl Shard {
         }
     }
 
-    fn with(&mut self, number: u64, act: impl FnOnce(&Session) -> Enqueued) {
-        if let Some(session) = self.numbers.get(&number)
-            && act(session) == Enqueued::FlushDue
-        {
-            self.due.push(Rc::clone(session));
+    /// Does something with a connection, behind what was broadcast before.
+    fn with(&mut self, number: u64, now: u64, act: impl FnOnce(&Session) -> Enqueued) {
+        if let Some(session) = self.numbers.get(&number) {
+            let behind = self.catch_up(session, now);
+            if act(session).or(behind) == Enqueued::FlushDue {
+                self.due.push_back(Rc::clone(session));
+            }
+        }
+    }
+
+    /// Does something with each session of a user, behind what was broadcast before.
+    fn for_each(&mut self, user_id: &str, now: u64, mut act: impl FnMut(&Session) -> Enqueued) {
+        let Some(sessions) = self.users.get(user_id) else { return };
+        for session in sessions {
+            let behind = self.catch_up(session, now);
+            if act(session).or(behind) == Enqueued::FlushDue {
+                self.due.push_back(Rc::clone(session));
+            }
         }
     }
 
@@ -329,18 +346,21 @@ impl Shard {
         let (now, unix_now) = (self.context.clock.now_ms(), clock::unix_now().as_secs());
         for session in &self.all {
             if session.beat(now, unix_now) == Enqueued::FlushDue {
-                self.due.push(Rc::clone(session));
+                self.due.push_back(Rc::clone(session));
             }
         }
     }
 
-    /// Takes out the sessions whose tasks have ended: between passes only, so that no pass sees its list change.
-    fn remove_departed(&mut self) {
+    /// Takes out the sessions whose tasks have ended: between turns only, so that no turn sees its list change.
+    fn remove_departed(&mut self, now: u64) {
         for session in self.context.departed.take() {
             let position = session.position.get();
             self.all.swap_remove(position);
             if let Some(moved) = self.all.get(position) {
                 moved.position.set(position);
+                if self.rounds.replaced(position) && self.catch_up(moved, now) == Enqueued::FlushDue {
+                    self.due.push_back(Rc::clone(moved));
+                }
             }
             self.numbers.remove(&session.number);
             if let Some(others) = self.users.get_mut(&session.user_id) {
@@ -350,32 +370,6 @@ impl Shard {
                 }
             }
             session.take_leave();
-        }
-    }
-}
-
-/// Commands that were taken out of the queue: their bytes are the backlog's until they are done with, or lost.
-struct Taken<'a> {
-    backlog: &'a AtomicUsize,
-    cost: usize,
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        self.backlog.fetch_sub(self.cost, Relaxed);
-    }
-}
-
-/// Does something with each session of a user, and lists those that are to be flushed.
-fn for_each(
-    users: &HashMap<Arc<str>, UserSessions, RandomState>,
-    due: &mut Vec<Rc<Session>>,
-    user_id: &str,
-    mut act: impl FnMut(&Session) -> Enqueued,
-) {
-    for session in users.get(user_id).into_iter().flatten() {
-        if act(session) == Enqueued::FlushDue {
-            due.push(Rc::clone(session));
         }
     }
 }

@@ -55,9 +55,8 @@ impl Session {
             let mut outbound = self.outbound.borrow_mut();
             let queued = outbound.queue.push(frame.wire().clone(), self.context.config.send_queue_bytes).is_ok();
             self.context.counters.deliveries.add(u64::from(queued));
-            if queued && !outbound.listed && !outbound.blocked {
-                outbound.listed = true;
-                due = Enqueued::FlushDue;
+            if queued {
+                due = outbound.list().or(due);
             }
             queued
         });

@@ -39,6 +39,11 @@ impl Session {
         self.aborted.get()
     }
 
+    /// Whether nothing more is to be queued.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_closing() || self.is_aborted()
+    }
+
     /// Sends a Close frame as the last one, behind what was queued, and gives the peer a while to answer. A peer that is
     /// closed for not keeping up, or that has probably gone, gets the Close in place of what was queued.
     pub(crate) fn begin_close(&self, reason: CloseReason, now: u64) {
@@ -47,7 +52,7 @@ impl Session {
     }
 
     pub(crate) fn begin_close_within(&self, reason: CloseReason, now: u64, timeout: Duration) {
-        if self.is_closing() || self.aborted.get() {
+        if self.is_over() {
             return;
         }
         {

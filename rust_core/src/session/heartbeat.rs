@@ -95,10 +95,6 @@ impl Session {
         outbound.queue.push_control(Frame::ping(nonce).wire().clone());
         let end = outbound.queue.end();
         outbound.ping = Some(Ping { nonce, proves: unproven, end, progress });
-        if outbound.blocked || outbound.listed {
-            return Enqueued::Settled;
-        }
-        outbound.listed = true;
-        Enqueued::FlushDue
+        outbound.list()
     }
 }

@@ -1,6 +1,9 @@
 //! Frames on their way out: queued, written at once where the connection is quiet, flushed by shard or task.
 
-use std::io::{self, IoSlice};
+use std::{
+    cell::RefMut,
+    io::{self, IoSlice},
+};
 
 use bytes::Bytes;
 
@@ -37,43 +40,98 @@ pub(super) struct Outbound {
     pub(super) next_ping_ms: u64,
 }
 
-impl Session {
-    /// Queues a frame. `lone`: no other follows in this pass, so a quiet session is written to at once.
-    pub(crate) fn enqueue(&self, frame: &Frame, lone: bool, now: u64) -> Enqueued {
-        if self.is_closing() || self.aborted.get() {
+impl Enqueued {
+    /// What is to be done after both.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if self == Self::FlushDue { self } else { other }
+    }
+}
+
+impl Outbound {
+    /// Lists the session to be flushed, unless it is listed already or waits for its socket.
+    pub(super) fn list(&mut self) -> Enqueued {
+        if self.listed || self.blocked {
             return Enqueued::Settled;
         }
-        self.context.counters.deliveries.add(1);
-        let mut outbound = self.outbound.borrow_mut();
-        if lone && outbound.queue.is_empty() && !outbound.blocked && self.is_quiet(&outbound, now) {
-            match self.socket.try_write(frame.wire()) {
-                Ok(written) => {
-                    self.wrote(&mut outbound, written, now);
-                    outbound.queue.wrote_directly(frame.wire(), written);
-                    if outbound.queue.is_empty() {
-                        return Enqueued::Settled;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    outbound.queue.push_control(frame.wire().clone());
-                }
-                Err(error) => {
-                    drop(outbound);
-                    self.fail(&error);
-                    return Enqueued::Settled;
-                }
-            }
-        } else if outbound.queue.push(frame.wire().clone(), self.context.config.send_queue_bytes).is_err() {
-            drop(outbound);
-            self.context.counters.slow_consumers.add(1);
-            self.begin_close(CloseReason::SlowConsumer, now);
-            return Enqueued::Settled;
-        }
-        if outbound.listed || outbound.blocked {
-            return Enqueued::Settled;
-        }
-        outbound.listed = true;
+        self.listed = true;
         Enqueued::FlushDue
+    }
+}
+
+impl Session {
+    /// Queues a frame. `lone`: no other follows in this turn, so a quiet session is written to at once.
+    pub(crate) fn enqueue(&self, frame: &Frame, lone: bool, now: u64) -> Enqueued {
+        if lone {
+            return self.send(std::iter::once(frame), now);
+        }
+        if self.is_over() {
+            return Enqueued::Settled;
+        }
+        self.queue(self.outbound.borrow_mut(), std::iter::once(frame), now)
+    }
+
+    /// Sends frames, in order: a quiet session is written to at once, past its queue; else they are queued.
+    pub(crate) fn send<'a>(&self, frames: impl Iterator<Item = &'a Frame> + Clone, now: u64) -> Enqueued {
+        if self.is_over() {
+            return Enqueued::Settled;
+        }
+        let mut outbound = self.outbound.borrow_mut();
+        if !self.is_quiet(&outbound, now) {
+            return self.queue(outbound, frames, now);
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let (mut filled, mut bytes) = (0, 0);
+        let mut rest = frames.clone();
+        for (slice, frame) in slices.iter_mut().zip(&mut rest) {
+            *slice = IoSlice::new(frame.wire());
+            filled += 1;
+            bytes += frame.wire_len();
+        }
+        if filled == 0 {
+            return Enqueued::Settled;
+        }
+        let written = match self.write(&slices[..filled]) {
+            Ok(written) => {
+                self.wrote(&mut outbound, written, now);
+                written
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                drop(outbound);
+                self.fail(&error);
+                return Enqueued::Settled;
+            }
+        };
+        self.context.counters.deliveries.add(filled as u64);
+        if written < bytes {
+            outbound.queue.wrote_directly(frames.take(filled).map(Frame::wire), written);
+        } else {
+            outbound.queue.count_written(written);
+            if filled < MAX_SLICES {
+                return Enqueued::Settled;
+            }
+        }
+        self.queue(outbound, rest, now)
+    }
+
+    /// Queues frames, and lists the session to be flushed where something waits.
+    fn queue<'a>(
+        &self,
+        mut outbound: RefMut<'_, Outbound>,
+        frames: impl Iterator<Item = &'a Frame>,
+        now: u64,
+    ) -> Enqueued {
+        let limit = self.context.config.send_queue_bytes;
+        for frame in frames {
+            self.context.counters.deliveries.add(1);
+            if outbound.queue.push(frame.wire().clone(), limit).is_err() {
+                drop(outbound);
+                self.context.counters.slow_consumers.add(1);
+                self.begin_close(CloseReason::SlowConsumer, now);
+                return Enqueued::Settled;
+            }
+        }
+        if outbound.queue.is_empty() { Enqueued::Settled } else { outbound.list() }
     }
 
     /// Queues a durable frame by the session's rule.
@@ -102,7 +160,7 @@ impl Session {
 
     /// The earliest time in milliseconds at which a flush keeps to the coalescing window; `now` or before: at once.
     pub(crate) fn flush_due_ms(&self) -> u64 {
-        self.outbound.borrow().last_write_ms + self.context.config.coalesce.as_millis() as u64
+        self.flush_due(&self.outbound.borrow())
     }
 
     /// Writes what waits, as far as the socket takes it.
@@ -112,11 +170,7 @@ impl Session {
         while !outbound.queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let filled = outbound.queue.slices(&mut slices);
-            let result = match &slices[..filled] {
-                [lone] => self.socket.try_write(lone),
-                several => self.socket.try_write_vectored(several),
-            };
-            match result {
+            match self.write(&slices[..filled]) {
                 Ok(written) => {
                     self.wrote(&mut outbound, written, now);
                     outbound.queue.advance(written);
@@ -175,8 +229,20 @@ impl Session {
         !self.outbound.borrow().queue.is_empty()
     }
 
+    /// Whether nothing waits and nothing was written within the coalescing window.
     fn is_quiet(&self, outbound: &Outbound, now: u64) -> bool {
-        now >= outbound.last_write_ms + self.context.config.coalesce.as_millis() as u64
+        outbound.queue.is_empty() && !outbound.blocked && now >= self.flush_due(outbound)
+    }
+
+    fn flush_due(&self, outbound: &Outbound) -> u64 {
+        outbound.last_write_ms + self.context.config.coalesce.as_millis() as u64
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [lone] => self.socket.try_write(lone),
+            several => self.socket.try_write_vectored(several),
+        }
     }
 
     fn wrote(&self, outbound: &mut Outbound, written: usize, now: u64) {

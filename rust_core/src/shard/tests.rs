@@ -134,25 +134,84 @@ fn a_stop_closes_every_socket() {
     assert_eq!(running.ends(), [(1006, Ending::Disconnected)]);
 }
 
-#[tokio::test]
-async fn a_broadcast_to_many_leaves_its_writes_to_the_pass_that_yields() {
+/// A shard of `count` sessions, whose sockets are ready to be written to.
+async fn shard_of(count: usize) -> (Shard, Vec<TcpStream>) {
     let mut shard = Shard::new(context(config()));
-    let (ours, _peer) = sockets();
-    let local = LocalSet::new();
-    let _local = local.enter();
-    for number in 0..=WRITES_PER_TURN as u64 {
-        shard.join(admitted(ours.try_clone().unwrap(), &number.to_string()), number << 8, 0);
+    let mut peers = Vec::new();
+    for number in 0..count as u64 {
+        let (ours, peer) = sockets();
+        shard.join(admitted(ours, &number.to_string()), number << 8, 0);
+        peers.push(peer);
     }
     for session in &shard.all {
         session.socket.writable().await.unwrap();
+        session.flush(0);
     }
-    let now = 10_000;
-    shard.flush_due(now).await;
-    let written = shard.context.counters.writes.get();
-    let frame = Frame::text(b"{}").unwrap();
-    let quiet = now + 1000;
-    assert!(shard.take(&mut vec![Command::ToAudience(Audience::All, frame)], quiet).is_continue());
-    assert_eq!(shard.context.counters.writes.get(), written, "all were written to without a break");
-    shard.flush_due(quiet).await;
-    assert_eq!(shard.context.counters.writes.get() - written, WRITES_PER_TURN as u64 + 1);
+    shard.due.clear();
+    (shard, peers)
+}
+
+fn broadcast(shard: &mut Shard, frame: &Frame, now: u64) {
+    let held = Held::new(&Arc::new(AtomicUsize::new(1 << 20)), 1 << 20);
+    assert!(shard.take(&mut vec![Command::ToAudience(Audience::All, frame.clone())], held, now).is_continue());
+}
+
+#[tokio::test]
+async fn a_broadcast_that_comes_while_another_is_on_its_round_goes_along() {
+    let local = LocalSet::new();
+    let _local = local.enter();
+    let others = 10;
+    let (mut shard, mut peers) = shard_of(WRITES_PER_TURN + others).await;
+    let counters = Rc::clone(&shard.context);
+    let writes = || counters.counters.writes.get() as usize;
+    let before = writes();
+    let (first, second) = (Frame::text(b"1").unwrap(), Frame::text(b"2").unwrap());
+    let quiet = 10_000;
+    broadcast(&mut shard, &first, quiet);
+    assert_eq!(writes(), before, "written to before its turn");
+    shard.write_turn(quiet);
+    assert_eq!(writes() - before, WRITES_PER_TURN, "a turn has an end");
+    let later = quiet + 1000;
+    broadcast(&mut shard, &second, later);
+    while shard.is_writing() {
+        shard.write_turn(later);
+    }
+    assert_eq!(writes() - before, 2 * WRITES_PER_TURN + others, "one write for both to those who waited for the first");
+    for peer in &mut peers {
+        let mut received = Vec::new();
+        while !received.ends_with(second.wire()) {
+            let mut bytes = [0; 1024];
+            let read = peer.read(&mut bytes).unwrap();
+            received.extend_from_slice(&bytes[..read]);
+        }
+        assert!(received.ends_with(&[first.wire().as_ref(), second.wire()].concat()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_for_one_does_not_overtake_a_broadcast() {
+    let local = LocalSet::new();
+    let _local = local.enter();
+    let (mut shard, mut peers) = shard_of(2).await;
+    let (first, second) = (Frame::text(b"1").unwrap(), Frame::text(b"2").unwrap());
+    let quiet = 10_000;
+    broadcast(&mut shard, &first, quiet);
+    let held = Held::new(&Arc::new(AtomicUsize::new(1000)), 1000);
+    let direct = Command::ToUsers(vec![("1".into(), second.clone())]);
+    assert!(shard.take(&mut vec![direct], held, quiet).is_continue());
+    while shard.is_writing() {
+        shard.write_turn(quiet);
+        let later = &mut shard.later;
+        later.take_due(quiet + 1000, &mut shard.due);
+        for session in std::mem::take(&mut shard.due) {
+            session.flush(quiet + 1000);
+        }
+    }
+    let mut received = Vec::new();
+    while !received.ends_with(second.wire()) {
+        let mut bytes = [0; 1024];
+        let read = peers[1].read(&mut bytes).unwrap();
+        received.extend_from_slice(&bytes[..read]);
+    }
+    assert!(received.ends_with(&[first.wire().as_ref(), second.wire()].concat()));
 }
