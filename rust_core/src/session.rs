@@ -86,39 +86,43 @@ pub(crate) struct Context {
 }
 
 /// One connection.
+///
+/// In this order in memory: what each write touches comes first and together, for on the way of a broadcast the cost of a
+/// session is the cost of fetching its cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Session {
-    pub(crate) number: u64,
-    pub(crate) socket: TcpStream,
-    pub(crate) user_id: Arc<str>,
     pub(crate) context: Rc<Context>,
-    /// Wakes the session's task.
-    task: RefCell<Option<Waker>>,
-    /// Index in the shard's list of all sessions.
-    pub(crate) position: Cell<usize>,
     /// How far it is in the shard's rounds of broadcasts.
     pub(crate) seen: Cell<u64>,
-    membership: Membership,
+    // What few sessions have at a time is boxed: the size of a session is paid for by every idle connection.
+    closing: RefCell<Option<Box<Closing>>>,
+    pub(crate) socket: TcpStream,
+    outbound: RefCell<Outbound>,
+    aborted: Cell<bool>,
+    /// The next page is wanted once the queue has drained.
+    page_wanted: Cell<bool>,
     claimed_role: Role,
+    /// Wakes the session's task.
+    task: RefCell<Option<Waker>>,
+    sequence: RefCell<Sequence<Frame>>,
+    heard_ms: Cell<u64>,
+    pub(crate) user_id: Arc<str>,
+    pub(crate) number: u64,
+    /// Index in the shard's list of all sessions.
+    pub(crate) position: Cell<usize>,
+    membership: Membership,
     name: Arc<str>,
     client_address: IpAddr,
     user_agent: Option<Box<str>>,
     connected_ms: u64,
-    outbound: RefCell<Outbound>,
-    sequence: RefCell<Sequence<Frame>>,
     /// Present until the first answer, which confirms the identity.
     joining: RefCell<Option<Box<Joining>>>,
     /// When the outstanding sync request was queued; 0: it is still to be.
     asked_ms: Cell<u64>,
-    /// The next page is wanted once the queue has drained.
-    page_wanted: Cell<bool>,
     expires_at: Cell<Option<u64>>,
-    heard_ms: Cell<u64>,
     rate: RefCell<RateLimit>,
     refusals: Cell<(u64, u32)>,
-    // What few sessions have at a time is boxed: the size of a session is paid for by every idle connection.
-    closing: RefCell<Option<Box<Closing>>>,
-    aborted: Cell<bool>,
     ending: RefCell<Option<Box<PeerEnding>>>,
     _slot: Slot,
 }

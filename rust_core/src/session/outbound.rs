@@ -27,17 +27,18 @@ pub(crate) enum Enqueued {
     FlushDue,
 }
 
-/// What waits to be written, and how the writing stands.
+/// What waits to be written, and how the writing stands; in this order in memory, as in [`Session`].
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Outbound {
-    pub(super) queue: SendQueue,
     /// On the shard's list of sessions to flush.
     pub(super) listed: bool,
     /// The socket was full: the session's task waits until it is writable.
     pub(super) blocked: bool,
     pub(super) last_write_ms: u64,
-    pub(super) ping: Option<Ping>,
+    pub(super) queue: SendQueue,
     pub(super) next_ping_ms: u64,
+    pub(super) ping: Option<Ping>,
 }
 
 impl Enqueued {
