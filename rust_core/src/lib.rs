@@ -5,7 +5,7 @@
 //! Leaves, which know nothing of the rest: [`config`], [`error`], [`close`], [`metrics`], [`clock`].
 //!
 //! Rules without I/O, tested without a network:
-//! - [`frame`]: a message encoded once into wire bytes, shared by every connection;
+//! - [`frame`]: a message encoded once into wire bytes, shared by every connection; [`deflate`]: its compressed form;
 //! - [`frame_boundary`]: whether a client's stream stands between two messages;
 //! - [`token`]: who may open a socket;
 //! - [`handshake`]: what a WebSocket request must have and what it asks for; [`origin`]: which pages may send one;
@@ -38,6 +38,7 @@ pub mod close;
 pub mod command;
 pub mod config;
 mod connect_rate;
+pub mod deflate;
 mod due_ring;
 pub mod error;
 pub mod events;
