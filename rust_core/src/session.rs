@@ -117,6 +117,8 @@ pub(crate) struct Session {
     // What few sessions have at a time is boxed: the size of a session is paid for by every idle connection.
     closing: RefCell<Option<Box<Closing>>>,
     aborted: Cell<bool>,
+    /// It negotiated permessage-deflate.
+    pub(crate) deflates: bool,
     ending: RefCell<Option<Box<PeerEnding>>>,
     _slot: Slot,
 }
@@ -124,7 +126,7 @@ pub(crate) struct Session {
 impl Session {
     /// A session for an admitted socket, registered with this thread's reactor, and what was read of it already.
     pub(crate) fn new(admitted: Admitted, number: u64, context: Rc<Context>) -> io::Result<(Self, Bytes)> {
-        let Admitted { socket, read_ahead, identity, resume, client_address, user_agent, slot } = admitted;
+        let Admitted { socket, read_ahead, identity, resume, deflates, client_address, user_agent, slot } = admitted;
         let socket = TcpStream::from_std(socket)?;
         let Identity { user_id, role, name, session_expires_at } = identity;
         let now = context.clock.now_ms();
@@ -162,6 +164,7 @@ impl Session {
             refusals: Cell::new((0, 0)),
             closing: RefCell::new(None),
             aborted: Cell::new(false),
+            deflates,
             ending: RefCell::new(None),
             _slot: slot,
             context,

@@ -44,18 +44,19 @@ impl Session {
             return Enqueued::Settled;
         }
         self.context.counters.deliveries.add(1);
+        let wire = self.wire_of(frame);
         let mut outbound = self.outbound.borrow_mut();
         if lone && outbound.queue.is_empty() && !outbound.blocked && self.is_quiet(&outbound, now) {
-            match self.socket.try_write(frame.wire()) {
+            match self.socket.try_write(wire) {
                 Ok(written) => {
                     self.wrote(&mut outbound, written, now);
-                    outbound.queue.wrote_directly(frame.wire(), written);
+                    outbound.queue.wrote_directly(wire, written);
                     if outbound.queue.is_empty() {
                         return Enqueued::Settled;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    outbound.queue.push_control(frame.wire().clone());
+                    outbound.queue.push_control(wire.clone());
                 }
                 Err(error) => {
                     drop(outbound);
@@ -63,7 +64,7 @@ impl Session {
                     return Enqueued::Settled;
                 }
             }
-        } else if outbound.queue.push(frame.wire().clone(), self.context.config.send_queue_bytes).is_err() {
+        } else if outbound.queue.push(wire.clone(), self.context.config.send_queue_bytes).is_err() {
             drop(outbound);
             self.context.counters.slow_consumers.add(1);
             self.begin_close(CloseReason::SlowConsumer, now);
@@ -74,6 +75,16 @@ impl Session {
         }
         outbound.listed = true;
         Enqueued::FlushDue
+    }
+
+    /// The bytes of a frame for this client.
+    pub(super) fn wire_of<'a>(&self, frame: &'a Frame) -> &'a Bytes {
+        if self.deflates
+            && let Some(deflated) = frame.deflated(&self.context.counters)
+        {
+            return deflated;
+        }
+        frame.wire()
     }
 
     /// Queues a durable frame by the session's rule.
