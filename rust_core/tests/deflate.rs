@@ -314,6 +314,5 @@ async fn what_is_wrong_closes_with_its_code() {
         let mut socket = running.open_deflating(&format!("user-{index}")).await;
         socket.0.send(wire).await;
         assert_eq!(socket.close_code().await, code, "case {index}");
-        assert!(socket.0.until_end().await.is_empty());
     }
 }
