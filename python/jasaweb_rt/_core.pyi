@@ -108,6 +108,8 @@ class Stats:
     deliveries: int
     writes: int
     bytes_written: int
+    compressions: int
+    """Messages that were deflated, each once whatever its receivers."""
     frames_received: int
     slow_consumers: int
     events_dropped: int
@@ -175,6 +177,7 @@ class FanoutServer:
         message_burst: int = 50,
         max_message_bytes: int = 65536,
         send_queue_bytes: int = 1048576,
+        compress_min_bytes: int = 512,
         workers: int | None = None,
         coalesce_ms: int = 10,
         ping_interval: float = 25.0,

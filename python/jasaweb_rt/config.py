@@ -77,6 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of a client's message; a longer one closes with 1009. `JASAWEB_RT_MAX_MESSAGE_BYTES`."""
     send_queue_bytes: Annotated[int, msgspec.Meta(ge=65_536, le=1_073_741_824)] = 1_048_576
     """Bytes that may wait for one connection; more close it with 4002. `JASAWEB_RT_SEND_QUEUE_BYTES`."""
+    compress_min_bytes: Count = 512
+    """Bytes of a frame from which on it is deflated for clients that offer it; 0: none is.
+    `JASAWEB_RT_COMPRESS_MIN_BYTES`."""
     workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     """Threads of the core; none: one for each processor core. `JASAWEB_RT_WORKERS`."""
     coalesce_ms: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
@@ -105,8 +108,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """PEM file of its key. `JASAWEB_RT_TLS_KEY`; not in this version."""
     app_url: str | None = None
     """Where a gateway forwards. `JASAWEB_RT_APP_URL`; not in this version."""
-    compress_min_bytes: Count = 512
-    """Frames from this size on are deflated. `JASAWEB_RT_COMPRESS_MIN_BYTES`; this version deflates none."""
     midtrans_server_key: str | None = None
     """Server key of the Midtrans account, which signs payment results; none: the webhook answers 503.
     `JASAWEB_RT_MIDTRANS_SERVER_KEY`."""
@@ -148,7 +149,6 @@ _NOT_IN_THIS_VERSION: dict[str, tuple[frozenset[str], str]] = {
     "tls_key": (frozenset(), "this version serves no TLS; put a proxy in front, name it in JASAWEB_RT_TRUSTED_PROXIES"),
     "role": (frozenset({"all"}), "this version runs as one process; unset it or set it to 'all'"),
     "app_url": (frozenset(), "this version forwards to its own app only; unset it"),
-    "compress_min_bytes": (frozenset({"0", "512"}), "this version does not compress frames; unset it or set it to 0"),
 }
 
 

@@ -113,6 +113,7 @@ class Gateway:
                 message_burst=settings.message_burst,
                 max_message_bytes=settings.max_message_bytes,
                 send_queue_bytes=settings.send_queue_bytes,
+                compress_min_bytes=settings.compress_min_bytes,
                 workers=settings.workers,
                 coalesce_ms=settings.coalesce_ms,
                 ping_interval=settings.ping_interval,

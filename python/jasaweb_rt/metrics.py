@@ -22,6 +22,7 @@ _COUNTERS = {
     "deliveries": "Frames that were queued to a connection",
     "writes": "System calls that wrote to a connection",
     "bytes_written": "Bytes that were written to connections",
+    "compressions": "Messages that were deflated, each once whatever its receivers",
     "frames_received": "Text messages of clients that were within their limits",
     "slow_consumers": "Connections that were closed with 4002, for not keeping up",
     "events_dropped": "Events of the core that nobody took in time",

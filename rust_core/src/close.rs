@@ -16,6 +16,8 @@ pub enum CloseReason {
     BinaryRefused,
     /// 1007: a text frame was not UTF-8.
     InvalidUtf8,
+    /// 1007: a message was marked as compressed, and its data cannot be decompressed.
+    InvalidDeflate,
     /// 1002: the peer broke the framing rules of RFC 6455.
     ProtocolError,
     /// 1009: a message beyond `max_message_bytes`.
@@ -53,7 +55,7 @@ impl CloseReason {
             Self::ShuttingDown { .. } => 1001,
             Self::ProtocolError => 1002,
             Self::BinaryRefused => 1003,
-            Self::InvalidUtf8 => 1007,
+            Self::InvalidUtf8 | Self::InvalidDeflate => 1007,
             Self::InvalidAuthentication | Self::ConnectionLimit | Self::RateLimit | Self::OriginNotAllowed => 1008,
             Self::MessageTooBig => 1009,
             Self::InternalError => 1011,
@@ -77,6 +79,7 @@ impl CloseReason {
             Self::ProtocolError => "Protocol error",
             Self::BinaryRefused => "Binary frames are not accepted",
             Self::InvalidUtf8 => "Invalid UTF-8",
+            Self::InvalidDeflate => "Invalid compressed data",
             Self::MessageTooBig => "Message too big",
             Self::InvalidAuthentication => "Invalid authentication",
             Self::ConnectionLimit => "Connection limit exceeded",

@@ -56,6 +56,9 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// Bytes waiting to be written to one connection; beyond: 4002.
     pub send_queue_bytes: usize,
+    /// Bytes of payload from which on a message is compressed for the clients that offer permessage-deflate; 0: none is,
+    /// and the offers are declined.
+    pub compress_min_bytes: usize,
     /// Number of shards, each a thread; 1 to 256.
     pub workers: usize,
     /// Least time between two writes to one connection under load; zero: write at once, always.
@@ -98,6 +101,7 @@ impl Config {
             message_burst: 50,
             max_message_bytes: 65_536,
             send_queue_bytes: 1_048_576,
+            compress_min_bytes: 512,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             coalesce: Duration::from_millis(10),
             ping_interval: Duration::from_secs(25),

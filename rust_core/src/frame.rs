@@ -1,14 +1,20 @@
 //! A message encoded once: the bytes that go on the wire, shared by every connection that gets it.
 //!
-//! A server's frames are not masked (RFC 6455 section 5.1), so header and payload are the same for all receivers.
-//! Cloning a frame counts a reference.
+//! A server's frames are not masked (RFC 6455 section 5.1), so header and payload are the same for all receivers. The
+//! deflated form is the same for all too, since no message refers to the one before (RFC 7692 section 7.1.1). It is made
+//! by the first shard that needs it, on its own thread; one that needs it meanwhile waits for it, which takes
+//! microseconds and less than to make it again. Cloning a frame counts references.
+
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
-use crate::{clock, close::CloseReason, error::Error};
+use crate::{clock, close::CloseReason, deflate, error::Error, metrics::Counters};
 
 const FIN: u8 = 0x80;
+/// Marks a message as compressed (RFC 7692 section 6).
+const RSV1: u8 = 0x40;
 const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
@@ -17,25 +23,37 @@ const PING: u8 = 0x9;
 #[derive(Debug, Clone)]
 pub struct Frame {
     wire: Bytes,
+    /// For a message that may be deflated: its other form, once that was asked for; `None` in it: it is not smaller.
+    deflated: Option<Arc<OnceLock<Option<Bytes>>>>,
 }
 
 impl Frame {
     /// A text message; refused where `payload` is not UTF-8 (RFC 6455 section 5.6).
     pub fn text(payload: &[u8]) -> Result<Self, Error> {
         std::str::from_utf8(payload).map_err(|_| Error::NotUtf8)?;
-        Ok(Self::encode(TEXT, payload))
+        Ok(Self::plain(TEXT, payload))
+    }
+
+    /// The same message, to be deflated for the clients that negotiated it if it has at least `min_bytes` of payload;
+    /// 0: none is. Clones that were made before do not share the deflated form.
+    #[must_use]
+    pub fn deflatable(mut self, min_bytes: usize) -> Self {
+        if min_bytes > 0 && self.wire.len() - header_len(&self.wire) >= min_bytes {
+            self.deflated = Some(Arc::default());
+        }
+        self
     }
 
     /// A ping that carries `nonce`.
     #[must_use]
     pub fn ping(nonce: u64) -> Self {
-        Self::encode(PING, &nonce.to_be_bytes())
+        Self::plain(PING, &nonce.to_be_bytes())
     }
 
     /// The Close frame of `reason`.
     #[must_use]
     pub fn close(reason: &CloseReason) -> Self {
-        Self::encode(CLOSE, &reason.payload())
+        Self::plain(CLOSE, &reason.payload())
     }
 
     /// What every connection gets first.
@@ -46,7 +64,7 @@ impl Frame {
             clock::timestamp(),
             Uuid::now_v7()
         );
-        Self::encode(TEXT, text.as_bytes())
+        Self::plain(TEXT, text.as_bytes())
     }
 
     /// The bytes to write.
@@ -61,23 +79,59 @@ impl Frame {
         self.wire.len()
     }
 
-    /// Base framing of RFC 6455 section 5.2: the shortest form of the length, no mask.
-    fn encode(opcode: u8, payload: &[u8]) -> Self {
-        let mut wire = BytesMut::with_capacity(payload.len() + 10);
-        wire.put_u8(FIN | opcode);
-        match payload.len() {
-            length @ 0..=125 => wire.put_u8(length as u8),
-            length @ 126..=0xFFFF => {
-                wire.put_u8(126);
-                wire.put_u16(length as u16);
-            }
-            length => {
-                wire.put_u8(127);
-                wire.put_u64(length as u64);
-            }
+    /// The message without its header.
+    #[must_use]
+    pub fn payload(&self) -> Bytes {
+        self.wire.slice(header_len(&self.wire)..)
+    }
+
+    /// The bytes to write to a client that negotiated permessage-deflate; `None`: the plain ones are to be written. The
+    /// first call compresses, and counts it in `counters`.
+    #[must_use]
+    pub fn deflated(&self, counters: &Counters) -> Option<&Bytes> {
+        let make = || {
+            counters.compressions.add(1);
+            deflate::compress(&self.wire[header_len(&self.wire)..], |payload| encode(RSV1 | TEXT, payload))
+        };
+        self.deflated.as_ref()?.get_or_init(make).as_ref()
+    }
+
+    /// The compressed message without its header and [`deflate::TAIL`], where [`Self::deflated`] has one.
+    #[must_use]
+    pub fn deflated_payload(&self, counters: &Counters) -> Option<Bytes> {
+        self.deflated(counters).map(|wire| wire.slice(header_len(wire)..))
+    }
+
+    fn plain(opcode: u8, payload: &[u8]) -> Self {
+        Self { wire: encode(opcode, payload), deflated: None }
+    }
+}
+
+/// Base framing of RFC 6455 section 5.2: a whole message, the shortest form of the length, no mask.
+fn encode(bits: u8, payload: &[u8]) -> Bytes {
+    let mut wire = BytesMut::with_capacity(payload.len() + 10);
+    wire.put_u8(FIN | bits);
+    match payload.len() {
+        length @ 0..=125 => wire.put_u8(length as u8),
+        length @ 126..=0xFFFF => {
+            wire.put_u8(126);
+            wire.put_u16(length as u16);
         }
-        wire.put_slice(payload);
-        Self { wire: wire.freeze() }
+        length => {
+            wire.put_u8(127);
+            wire.put_u64(length as u64);
+        }
+    }
+    wire.put_slice(payload);
+    wire.freeze()
+}
+
+/// Bytes of the header that [`encode`] wrote.
+fn header_len(wire: &[u8]) -> usize {
+    match wire[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
     }
 }
 
@@ -92,6 +146,50 @@ mod tests {
             assert_eq!(frame.wire_len(), header + length);
             assert_eq!(frame.wire()[0], 0x81);
         }
+    }
+
+    #[test]
+    fn the_payload_is_what_was_given() {
+        for length in [0, 125, 126, 65_536] {
+            let payload = vec![b'x'; length];
+            assert_eq!(Frame::text(&payload).unwrap().payload(), payload);
+        }
+    }
+
+    #[test]
+    fn it_is_deflated_from_the_limit_on_and_only_where_that_is_smaller() {
+        let counters = Counters::default();
+        let frame = |length: usize| Frame::text(&vec![b'x'; length]).unwrap();
+        for plain in [frame(511).deflatable(512), frame(4096), frame(4096).deflatable(0), Frame::welcome()] {
+            assert_eq!(plain.deflated(&counters), None);
+        }
+        assert_eq!(counters.compressions.get(), 0);
+        let small = frame(512).deflatable(512);
+        let wire = small.deflated(&counters).unwrap();
+        assert_eq!((wire[0], usize::from(wire[1])), (0xC1, wire.len() - 2));
+        assert_eq!(small.deflated_payload(&counters).unwrap(), wire[2..]);
+        assert_eq!(Frame::text(b"{}").unwrap().deflatable(1).deflated(&counters), None);
+        assert_eq!(counters.compressions.get(), 2);
+    }
+
+    #[test]
+    fn threads_that_meet_compress_it_once() {
+        let counters = Counters::default();
+        let frame = Frame::text(&vec![b'x'; 1 << 20]).unwrap().deflatable(1);
+        let forms: Vec<Bytes> = std::thread::scope(|scope| {
+            let threads: Vec<_> = std::iter::repeat_with(|| frame.clone())
+                .take(4)
+                .map(|clone| {
+                    scope.spawn(|| {
+                        let clone = clone;
+                        clone.deflated(&counters).unwrap().clone()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(counters.compressions.get(), 1);
+        assert!(forms.iter().all(|form| form.as_ptr() == forms[0].as_ptr()));
     }
 
     #[test]

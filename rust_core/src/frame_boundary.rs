@@ -1,20 +1,16 @@
 //! Whether what was read of a client so far is whole messages, and nothing of another one.
 //!
 //! Between messages a WebSocket has no state, so an idle connection needs no protocol machine and no buffer. Only this
-//! is kept: how much of the present frame is still to come, and whether its message goes on. It looks at headers
-//! (RFC 6455 section 5.2), and checks nothing: what is wrong with them is for the protocol machine to say.
+//! is kept: how much of the present frame is still to come, and whether its message goes on.
 
-/// Longest header of a client's frame: two bytes, a length in eight, a mask in four.
-const MAX_HEADER: usize = 14;
+use crate::frame_header::PartialHeader;
 
 /// Where the stream of one client stands.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct FrameBoundary {
     /// Bytes of the present frame's payload that are still to come.
     payload_left: u64,
-    header: [u8; MAX_HEADER],
-    /// Bytes of the present header that have come.
-    header_length: u8,
+    header: PartialHeader,
     /// The last data frame was not the last of its message.
     in_message: bool,
 }
@@ -29,39 +25,21 @@ impl FrameBoundary {
                 bytes = &bytes[skipped..];
                 continue;
             }
-            self.header[usize::from(self.header_length)] = *first;
-            self.header_length += 1;
+            if let Some(header) = self.header.push(*first) {
+                self.header = PartialHeader::default();
+                self.payload_left = header.length;
+                if !header.is_control() {
+                    self.in_message = !header.is_final();
+                }
+            }
             bytes = rest;
-            self.begin_payload();
         }
     }
 
     /// Whether nothing is unfinished.
     #[must_use]
     pub fn is_between_messages(&self) -> bool {
-        self.payload_left == 0 && self.header_length == 0 && !self.in_message
-    }
-
-    /// Reads the header where it is complete.
-    fn begin_payload(&mut self) {
-        let header = &self.header[..usize::from(self.header_length)];
-        let [first, second, rest @ ..] = header else { return };
-        let mask = if second & 0x80 == 0 { 0 } else { 4 };
-        let (length_bytes, short) = match second & 0x7f {
-            0x7e => (2, 0),
-            0x7f => (8, 0),
-            short => (0, u64::from(short)),
-        };
-        if rest.len() < length_bytes + mask {
-            return;
-        }
-        let long = rest[..length_bytes].iter().fold(0, |length: u64, byte| length << 8 | u64::from(*byte));
-        self.payload_left = short + long;
-        self.header_length = 0;
-        // Control frames may stand between the fragments of a message and do not end it.
-        if first & 0x08 == 0 {
-            self.in_message = first & 0x80 == 0;
-        }
+        self.payload_left == 0 && self.header.bytes().is_empty() && !self.in_message
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Admitted {
     pub identity: Identity,
     /// From where the client wants to go on.
     pub resume: Resume,
+    /// It negotiated permessage-deflate, by which every message of its own may be compressed.
+    pub deflates: bool,
     /// The client's true address, as far as trusted proxies tell.
     pub client_address: IpAddr,
     /// `User-Agent`, at most 512 characters of it.

@@ -6,13 +6,14 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hyper::{
     HeaderMap, Method, Request, Version,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+        SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
+        UPGRADE,
     },
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::forwarding::list;
+use crate::{extensions, forwarding::list};
 
 /// The subprotocol that a client offers beside `bearer.<token>`.
 pub const SUBPROTOCOL: &str = "jasaweb.v1";
@@ -77,6 +78,8 @@ pub struct Handshake {
     pub resume: Resume,
     accept: String,
     offers_subprotocol: bool,
+    /// The answer to an offer of permessage-deflate.
+    deflate: Option<&'static str>,
 }
 
 /// Whether a request asks for a WebSocket at all. One over HTTP/1.0 cannot (RFC 9110 section 7.8).
@@ -97,6 +100,8 @@ impl Handshake {
             return Err(HandshakeError::Version);
         }
         let accept = accept_key(headers)?;
+        let deflate = extensions::accept_deflate(headers)
+            .map_err(|extensions::Malformed| HandshakeError::Malformed("Sec-WebSocket-Extensions is malformed"))?;
         let query = Query::parse(request.uri().query().unwrap_or_default())?;
         let offered = list(headers, &SEC_WEBSOCKET_PROTOCOL);
         let token = query
@@ -109,13 +114,25 @@ impl Handshake {
             resume: Resume { last_seq: query.last_seq, epoch: query.epoch, batch: query.batch.unwrap_or(false) },
             accept,
             offers_subprotocol: offered.contains(&SUBPROTOCOL),
+            deflate,
         })
+    }
+
+    /// Whether permessage-deflate is accepted.
+    #[must_use]
+    pub fn deflates(&self) -> bool {
+        self.deflate.is_some()
+    }
+
+    /// Declines permessage-deflate, whatever was offered.
+    pub fn decline_deflate(&mut self) {
+        self.deflate = None;
     }
 
     /// The headers of the 101 (RFC 6455 section 4.2.2).
     #[must_use]
     pub fn response_headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(4);
+        let mut headers = HeaderMap::with_capacity(5);
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         if let Ok(accept) = HeaderValue::from_str(&self.accept) {
@@ -123,6 +140,9 @@ impl Handshake {
         }
         if self.offers_subprotocol {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        }
+        if let Some(accepted) = self.deflate {
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(accepted));
         }
         headers
     }
@@ -375,6 +395,24 @@ mod tests {
         for offer in ["bearer.a.b.c", "graphql-ws", "JASAWEB.V1"] {
             assert_eq!(selected(offer), None, "{offer}");
         }
+    }
+
+    #[test]
+    fn deflate_is_answered_where_it_was_offered_and_not_declined() {
+        let answer = |handshake: &Handshake| handshake.response_headers().get("sec-websocket-extensions").cloned();
+        let offer = |value: &'static str| parse(request("/ws").header("sec-websocket-extensions", value));
+        let mut accepted = offer("permessage-deflate; client_max_window_bits").unwrap();
+        assert!(accepted.deflates());
+        assert_eq!(
+            answer(&accepted).unwrap(),
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+        );
+        accepted.decline_deflate();
+        for plain in [accepted, parse(request("/ws")).unwrap(), offer("permessage-deflate; no=way").unwrap()] {
+            assert!(!plain.deflates());
+            assert_eq!(answer(&plain), None);
+        }
+        assert!(matches!(offer("permessage-deflate;"), Err(HandshakeError::Malformed(_))));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! Leaves, which know nothing of the rest: [`config`], [`error`], [`close`], [`metrics`], [`clock`].
 //!
 //! Rules without I/O, tested without a network:
-//! - [`frame`]: a message encoded once into wire bytes, shared by every connection;
-//! - [`frame_boundary`]: whether a client's stream stands between two messages;
+//! - [`frame`]: a message encoded once into wire bytes, shared by every connection; [`deflate`]: its compressed form;
+//! - [`frame_boundary`]: whether a client's stream stands between two messages; [`inflate`]: that stream with its compressed
+//!   messages made plain; [`frame_header`]: what both look at;
 //! - [`token`]: who may open a socket;
-//! - [`handshake`]: what a WebSocket request must have and what it asks for; [`origin`]: which pages may send one;
+//! - [`handshake`]: what a WebSocket request must have and what it asks for, [`extensions`] among it; [`origin`]: which
+//!   pages may send one;
 //! - [`forwarding`]: who the client truly is, and which headers may pass a proxy;
 //! - [`send_queue`]: what is still to be written to one connection, bounded in bytes;
 //! - `rounds`: broadcasts on their way round all sessions of a shard;
@@ -40,17 +42,21 @@ pub mod close;
 pub mod command;
 pub mod config;
 mod connect_rate;
+pub mod deflate;
 mod due_ring;
 pub mod error;
 pub mod events;
+pub mod extensions;
 mod farewell;
 pub mod forwarding;
 pub mod frame;
 pub mod frame_boundary;
+pub mod frame_header;
 pub mod front_door;
 pub mod handshake;
 pub mod hub;
 mod index;
+pub mod inflate;
 mod listener;
 mod log;
 pub mod metrics;

@@ -32,6 +32,8 @@ counters! {
     writes,
     /// Bytes that those calls took.
     bytes_written,
+    /// Messages that were compressed, each once whatever its receivers.
+    compressions,
     /// Text messages that clients sent.
     frames_received,
     /// Connections closed with 4002.

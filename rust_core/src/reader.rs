@@ -19,7 +19,12 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::{
-    close::CloseReason, events::Ending, frame_boundary::FrameBoundary, session::Session, transport::Transport,
+    close::CloseReason,
+    events::Ending,
+    frame_boundary::FrameBoundary,
+    inflate::{Inflate, StreamError},
+    session::Session,
+    transport::Transport,
 };
 
 /// Bytes that tungstenite reads at a time.
@@ -47,6 +52,8 @@ enum Stage {
 struct Protocol {
     machine: WebSocketContext,
     boundary: FrameBoundary,
+    /// On a connection that negotiated permessage-deflate.
+    inflate: Option<Box<Inflate>>,
     peer_closed: bool,
 }
 
@@ -171,15 +178,22 @@ impl Protocol {
             .max_write_buffer_size(64 * 1024)
             .max_message_size(Some(max_message_bytes))
             .max_frame_size(Some(max_message_bytes));
+        let (inflate, read_ahead) = if session.deflates {
+            (Some(Box::new(Inflate::new(read_ahead, max_message_bytes))), Vec::new())
+        } else {
+            (None, read_ahead)
+        };
         Self {
             machine: WebSocketContext::from_partially_read(read_ahead, Side::Server, Some(config)),
             boundary: FrameBoundary::default(),
+            inflate,
             peer_closed: false,
         }
     }
 
     fn read(&mut self, session: &Session) -> Result<Message, Failure> {
-        self.machine.read(&mut Transport { session, boundary: &mut self.boundary })
+        let (boundary, inflate) = (&mut self.boundary, self.inflate.as_deref_mut());
+        self.machine.read(&mut Transport { session, boundary, inflate })
     }
 }
 
@@ -217,7 +231,10 @@ fn give_up(session: &Session, failure: &Failure) {
             session.abort();
         }
         Failure::Protocol(_) => close(session, CloseReason::ProtocolError),
-        Failure::Io(error) => session.fail(error),
+        Failure::Io(error) => match StreamError::of(error) {
+            Some(fault) => close(session, fault.close_reason()),
+            None => session.fail(error),
+        },
         other => session.fail(&io::Error::other(other.to_string())),
     }
 }

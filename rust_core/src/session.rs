@@ -100,6 +100,8 @@ pub(crate) struct Session {
     pub(crate) socket: TcpStream,
     outbound: RefCell<Outbound>,
     aborted: Cell<bool>,
+    /// It negotiated permessage-deflate.
+    pub(crate) deflates: bool,
     /// The next page is wanted once the queue has drained.
     page_wanted: Cell<bool>,
     claimed_role: Role,
@@ -130,7 +132,7 @@ pub(crate) struct Session {
 impl Session {
     /// A session for an admitted socket, registered with this thread's reactor, and what was read of it already.
     pub(crate) fn new(admitted: Admitted, number: u64, context: Rc<Context>) -> io::Result<(Self, Bytes)> {
-        let Admitted { socket, read_ahead, identity, resume, client_address, user_agent, slot } = admitted;
+        let Admitted { socket, read_ahead, identity, resume, deflates, client_address, user_agent, slot } = admitted;
         let socket = TcpStream::from_std(socket)?;
         let Identity { user_id, role, name, session_expires_at } = identity;
         let now = context.clock.now_ms();
@@ -169,6 +171,7 @@ impl Session {
             refusals: Cell::new((0, 0)),
             closing: RefCell::new(None),
             aborted: Cell::new(false),
+            deflates,
             ending: RefCell::new(None),
             _slot: slot,
             context,

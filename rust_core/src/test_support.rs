@@ -81,6 +81,7 @@ pub(crate) fn admitted(socket: TcpStream, user: &str) -> Admitted {
         read_ahead: Bytes::new(),
         identity: Identity { user_id: user.into(), role: Role::Client, name: user.into(), session_expires_at: None },
         resume: Resume::default(),
+        deflates: false,
         client_address: address,
         user_agent: None,
         slot,

@@ -8,20 +8,29 @@ use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 
-use crate::{frame_boundary::FrameBoundary, session::Session};
+use crate::{frame_boundary::FrameBoundary, inflate::Inflate, session::Session};
 
 /// What tungstenite takes for a socket.
 pub(crate) struct Transport<'a> {
     pub(crate) session: &'a Session,
     pub(crate) boundary: &'a mut FrameBoundary,
+    /// On a connection that negotiated permessage-deflate.
+    pub(crate) inflate: Option<&'a mut Inflate>,
 }
 
 impl Read for Transport<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.session.socket.try_read(buffer)?;
-        self.boundary.pass(&buffer[..read]);
-        self.session.heard();
-        Ok(read)
+        let Self { session, boundary, inflate } = self;
+        let mut receive = |buffer: &mut [u8]| {
+            let read = session.socket.try_read(buffer)?;
+            boundary.pass(&buffer[..read]);
+            session.heard();
+            Ok(read)
+        };
+        match inflate {
+            Some(inflate) => inflate.read(buffer, receive),
+            None => receive(buffer),
+        }
     }
 }
 

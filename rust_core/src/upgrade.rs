@@ -106,7 +106,7 @@ pub(crate) struct Upgrading {
 
 /// What becomes of the socket.
 enum Then {
-    HandOver { identity: Identity, resume: Resume, user_agent: Option<Box<str>> },
+    HandOver { identity: Identity, resume: Resume, deflates: bool, user_agent: Option<Box<str>> },
     Close(CloseReason),
 }
 
@@ -116,12 +116,13 @@ impl Upgrading {
         let Some((stream, read_ahead)) = bare_socket(self.on_upgrade).await else { return };
         match self.then {
             Then::Close(reason) => farewell::close(stream, read_ahead, &reason).await,
-            Then::HandOver { identity, resume, user_agent } => match stream.into_std() {
+            Then::HandOver { identity, resume, deflates, user_agent } => match stream.into_std() {
                 Ok(socket) => hand_over(Admitted {
                     socket,
                     read_ahead,
                     identity,
                     resume,
+                    deflates,
                     client_address: self.client_address,
                     user_agent,
                     slot: self.slot,
@@ -159,16 +160,17 @@ impl FrontDoor {
         if !handshake::is_upgrade(request) {
             return upgrade_required("Upgrade required");
         }
-        let (handshake, slot) = match self.check_before_token(request, client) {
+        let (mut handshake, slot) = match self.check_before_token(request, client) {
             Ok(passed) => passed,
             Err(refusal) => return *refusal,
         };
-        let upgrading = Upgrading {
-            on_upgrade: hyper::upgrade::on(&mut *request),
-            client_address: client.address,
-            slot,
-            then: self.judge_token(&handshake, request),
-        };
+        let then = self.judge_token(&handshake, request);
+        if matches!(then, Then::Close(_)) {
+            // Who says farewell reads on, and reads no compressed message.
+            handshake.decline_deflate();
+        }
+        let upgrading =
+            Upgrading { on_upgrade: hyper::upgrade::on(&mut *request), client_address: client.address, slot, then };
         if upgrades.try_send(upgrading).is_err() {
             // One connection is upgraded once; hyper reads no request behind a 101.
             return reply::error(StatusCode::BAD_REQUEST, "This connection was upgraded already");
@@ -192,8 +194,11 @@ impl FrontDoor {
         if self.config.require_tls && !client.https {
             return Err(counted(&self.refusals.tls, tls_required()));
         }
-        let handshake =
+        let mut handshake =
             Handshake::parse(request).map_err(|error| counted(&self.refusals.malformed, bad_handshake(error)))?;
+        if self.config.compress_min_bytes == 0 {
+            handshake.decline_deflate();
+        }
         let forwarded_host = client.forwarded_host.as_ref();
         if !origin::is_allowed(request.headers(), &self.config.allowed_origins, forwarded_host) {
             return Err(counted(&self.refusals.origin, reply::error(StatusCode::FORBIDDEN, "Origin not allowed")));
@@ -208,6 +213,7 @@ impl FrontDoor {
             Ok(identity) => Then::HandOver {
                 identity,
                 resume: handshake.resume.clone(),
+                deflates: handshake.deflates(),
                 user_agent: request.headers().get(USER_AGENT).and_then(user_agent),
             },
             Err(error) => {

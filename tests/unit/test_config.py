@@ -27,6 +27,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert (settings.connect_rate_per_ip, settings.connect_burst_per_ip) == (20, 100)
     assert (settings.message_rate, settings.message_burst, settings.max_message_bytes) == (20, 50, 65536)
     assert (settings.send_queue_bytes, settings.coalesce_ms, settings.drain_seconds) == (1048576, 10, 10)
+    assert settings.compress_min_bytes == 512
     assert (settings.ping_interval, settings.pong_timeout) == (25, 10)
     assert settings.database_url is None
     assert settings.metrics_networks == ("127.0.0.0/8", "::1/128")
@@ -90,7 +91,6 @@ def test_an_empty_value_is_none(tmp_path: Path) -> None:
         ("JASAWEB_RT_TLS_CERT", "/x.pem", "put a proxy in front"),
         ("JASAWEB_RT_NATS_URL", "nats://x", "single node"),
         ("JASAWEB_RT_ROLE", "gateway", "one process"),
-        ("JASAWEB_RT_COMPRESS_MIN_BYTES", "1", "does not compress"),
         ("JASAWEB_RT_JWT_SECRET", "short", "JASAWEB_RT_JWT_SECRET is too short: 5 bytes"),
         ("JASAWEB_RT_JWT_SECRET", "", "JASAWEB_RT_JWT_SECRET is empty"),
         ("JASAWEB_RT_TOKEN_SECRET", "short", "JASAWEB_RT_TOKEN_SECRET is too short"),
@@ -104,7 +104,7 @@ def test_a_wrong_setting_is_named_with_its_mend(tmp_path: Path, name: str, value
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "value"), [("ROLE", "all"), ("COMPRESS_MIN_BYTES", "0"), ("MESSAGE_LOG", "off")])
+@pytest.mark.parametrize(("name", "value"), [("ROLE", "all"), ("MESSAGE_LOG", "off")])
 def test_what_this_version_can_honour_is_accepted(tmp_path: Path, name: str, value: str) -> None:
     load(tmp_path, **{f"JASAWEB_RT_{name}": value})
 

@@ -10,8 +10,13 @@ use crate::frame::Frame;
 
 static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// A frame from `str`, `bytes`, or a message struct, which `jasaweb_rt.messages.encode` turns into `bytes`.
-pub(super) fn extract(value: &Bound<'_, PyAny>) -> PyResult<Frame> {
+/// A frame from `str`, `bytes`, or a message struct, which `jasaweb_rt.messages.encode` turns into `bytes`; to be
+/// deflated from `compress_min_bytes` on.
+pub(super) fn extract(value: &Bound<'_, PyAny>, compress_min_bytes: usize) -> PyResult<Frame> {
+    Ok(plain(value)?.deflatable(compress_min_bytes))
+}
+
+fn plain(value: &Bound<'_, PyAny>) -> PyResult<Frame> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(Frame::text(bytes.as_bytes())?);
     }

@@ -16,6 +16,7 @@ pub(super) struct Stats {
     pub(super) deliveries: u64,
     pub(super) writes: u64,
     pub(super) bytes_written: u64,
+    pub(super) compressions: u64,
     pub(super) frames_received: u64,
     pub(super) slow_consumers: u64,
     pub(super) events_dropped: u64,

@@ -62,6 +62,10 @@ impl FanoutServer {
     fn hub(&self) -> Result<&Hub, Error> {
         if self.stopped.load(Ordering::Relaxed) { Err(Error::Stopped) } else { self.server()?.hub() }
     }
+
+    fn frame(&self, value: &Bound<'_, PyAny>) -> PyResult<Frame> {
+        frames::extract(value, self.config.compress_min_bytes)
+    }
 }
 
 #[pymethods]
@@ -71,8 +75,8 @@ impl FanoutServer {
         *, token_secret, host="127.0.0.1", port=0, token_secret_previous=None, allowed_origins=Vec::new(),
         trusted_proxies=Vec::new(), require_tls=None, max_connections=0, max_connections_per_user=10,
         max_connections_per_ip=100, connect_rate_per_ip=20, connect_burst_per_ip=100, message_rate=20,
-        message_burst=50, max_message_bytes=65536, send_queue_bytes=1_048_576, workers=None, coalesce_ms=10,
-        ping_interval=25.0, pong_timeout=10.0, app_socket=None, sync=false,
+        message_burst=50, max_message_bytes=65536, send_queue_bytes=1_048_576, compress_min_bytes=512, workers=None,
+        coalesce_ms=10, ping_interval=25.0, pong_timeout=10.0, app_socket=None, sync=false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "each limit of the contract is a keyword")]
     fn new(
@@ -92,6 +96,7 @@ impl FanoutServer {
         message_burst: u32,
         max_message_bytes: usize,
         send_queue_bytes: usize,
+        compress_min_bytes: usize,
         workers: Option<usize>,
         coalesce_ms: u64,
         ping_interval: f64,
@@ -122,6 +127,7 @@ impl FanoutServer {
             message_burst,
             max_message_bytes,
             send_queue_bytes,
+            compress_min_bytes,
             workers: workers.unwrap_or(defaults.workers),
             coalesce: Duration::from_millis(coalesce_ms),
             ping_interval: config::seconds("ping_interval", ping_interval)?,
@@ -193,37 +199,37 @@ impl FanoutServer {
     }
 
     fn broadcast_to_user(&self, user_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_user(user_id, frames::extract(frame)?)?)
+        Ok(self.hub()?.to_user(user_id, self.frame(frame)?)?)
     }
 
     fn broadcast_to_users(&self, user_ids: Vec<String>, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let frame = frames::extract(frame)?;
+        let frame = self.frame(frame)?;
         Ok(self.hub()?.to_many(user_ids.iter().map(|user_id| (user_id.as_str(), frame.clone())))?)
     }
 
     fn broadcast_to_admins(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_audience(Audience::Role(Role::Admin), &frames::extract(frame)?)?)
+        Ok(self.hub()?.to_audience(Audience::Role(Role::Admin), &self.frame(frame)?)?)
     }
 
     fn broadcast_to_clients(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_audience(Audience::Role(Role::Client), &frames::extract(frame)?)?)
+        Ok(self.hub()?.to_audience(Audience::Role(Role::Client), &self.frame(frame)?)?)
     }
 
     fn broadcast_to_all(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_audience(Audience::All, &frames::extract(frame)?)?)
+        Ok(self.hub()?.to_audience(Audience::All, &self.frame(frame)?)?)
     }
 
     fn broadcast_many(&self, py: Python<'_>, items: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<usize> {
         let items = items
             .into_iter()
-            .map(|(user_id, frame)| Ok((user_id, frames::extract(&frame)?)))
+            .map(|(user_id, frame)| Ok((user_id, self.frame(&frame)?)))
             .collect::<PyResult<Vec<(String, Frame)>>>()?;
         let hub = self.hub()?;
         Ok(py.detach(|| hub.to_many(items.iter().map(|(user_id, frame)| (user_id.as_str(), frame.clone()))))?)
     }
 
     fn send(&self, connection_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_connection(connection_id, frames::extract(frame)?)?)
+        Ok(self.hub()?.to_connection(connection_id, self.frame(frame)?)?)
     }
 
     #[pyo3(signature = (connection_id, code=4500))]
@@ -248,6 +254,7 @@ impl FanoutServer {
             deliveries: totals.deliveries,
             writes: totals.writes,
             bytes_written: totals.bytes_written,
+            compressions: totals.compressions,
             frames_received: totals.frames_received,
             slow_consumers: totals.slow_consumers,
             events_dropped: self.events.dropped(),
@@ -271,7 +278,7 @@ impl FanoutServer {
     }
 
     fn acknowledge(&self, connection_id: &str, seq: u64, refusal: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(self.hub()?.acknowledge(connection_id, seq, frames::extract(refusal)?)?)
+        Ok(self.hub()?.acknowledge(connection_id, seq, self.frame(refusal)?)?)
     }
 
     fn on_message(&self, callback: Py<PyAny>) -> PyResult<()> {
@@ -304,7 +311,7 @@ impl FanoutServer {
         let items = items
             .iter()
             .map(|(user_id, seq, rev, frame)| {
-                Ok(DurableFrame { user_id: user_id.as_str(), seq: *seq, rev: *rev, frame: frames::extract(frame)? })
+                Ok(DurableFrame { user_id: user_id.as_str(), seq: *seq, rev: *rev, frame: self.frame(frame)? })
             })
             .collect::<PyResult<Vec<_>>>()?;
         Ok(self.hub()?.publish(items)?)
@@ -314,7 +321,7 @@ impl FanoutServer {
         let items = items
             .iter()
             .map(|(user_id, rev, frame)| {
-                Ok(ReadFrame { user_id: user_id.as_str(), rev: *rev, frame: frames::extract(frame)? })
+                Ok(ReadFrame { user_id: user_id.as_str(), rev: *rev, frame: self.frame(frame)? })
             })
             .collect::<PyResult<Vec<_>>>()?;
         Ok(self.hub()?.publish_read(items)?)
@@ -339,15 +346,15 @@ impl FanoutServer {
     ) -> PyResult<bool> {
         let role = Role::parse(role)
             .ok_or_else(|| PyValueError::new_err(format!("role: {role:?} is neither \"admin\" nor \"client\"")))?;
-        let preface = preface.map(frames::extract).transpose()?;
+        let preface = preface.map(|preface| self.frame(preface)).transpose()?;
         let frames =
-            frames.into_iter().map(|(seq, frame)| Ok((seq, frames::extract(&frame)?))).collect::<PyResult<Vec<_>>>()?;
+            frames.into_iter().map(|(seq, frame)| Ok((seq, self.frame(&frame)?))).collect::<PyResult<Vec<_>>>()?;
         let answer = SyncAnswer { role, head, through, rev, preface, restart, frames };
         Ok(self.hub()?.answer_sync(connection_id, answer)?)
     }
 
     fn refuse(&self, connection_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(self.hub()?.refuse(connection_id, frames::extract(frame)?)?)
+        Ok(self.hub()?.refuse(connection_id, self.frame(frame)?)?)
     }
 
     fn extend_session(&self, connection_id: &str, expires_at: Option<u64>) -> PyResult<bool> {

@@ -53,7 +53,8 @@ impl Session {
         }
         let next = self.sequence.borrow_mut().answer(answer.frames, answer.through, answer.head, answer.rev, |frame| {
             let mut outbound = self.outbound.borrow_mut();
-            let queued = outbound.queue.push(frame.wire().clone(), self.context.config.send_queue_bytes).is_ok();
+            let queued =
+                outbound.queue.push(self.wire_of(&frame).clone(), self.context.config.send_queue_bytes).is_ok();
             self.context.counters.deliveries.add(u64::from(queued));
             if queued {
                 due = outbound.list().or(due);

@@ -84,9 +84,10 @@ impl Session {
         let (mut filled, mut bytes) = (0, 0);
         let mut rest = frames.clone();
         for (slice, frame) in slices.iter_mut().zip(&mut rest) {
-            *slice = IoSlice::new(frame.wire());
+            let wire = self.wire_of(frame);
+            *slice = IoSlice::new(wire);
             filled += 1;
-            bytes += frame.wire_len();
+            bytes += wire.len();
         }
         if filled == 0 {
             return Enqueued::Settled;
@@ -105,7 +106,7 @@ impl Session {
         };
         self.context.counters.deliveries.add(filled as u64);
         if written < bytes {
-            outbound.queue.wrote_directly(frames.take(filled).map(Frame::wire), written);
+            outbound.queue.wrote_directly(frames.take(filled).map(|frame| self.wire_of(frame)), written);
         } else {
             outbound.queue.count_written(written);
             if filled < MAX_SLICES {
@@ -125,7 +126,7 @@ impl Session {
         let limit = self.context.config.send_queue_bytes;
         for frame in frames {
             self.context.counters.deliveries.add(1);
-            if outbound.queue.push(frame.wire().clone(), limit).is_err() {
+            if outbound.queue.push(self.wire_of(frame).clone(), limit).is_err() {
                 drop(outbound);
                 self.context.counters.slow_consumers.add(1);
                 self.begin_close(CloseReason::SlowConsumer, now);
@@ -133,6 +134,16 @@ impl Session {
             }
         }
         if outbound.queue.is_empty() { Enqueued::Settled } else { outbound.list() }
+    }
+
+    /// The bytes of a frame for this client.
+    pub(super) fn wire_of<'a>(&self, frame: &'a Frame) -> &'a Bytes {
+        if self.deflates
+            && let Some(deflated) = frame.deflated(&self.context.counters)
+        {
+            return deflated;
+        }
+        frame.wire()
     }
 
     /// Queues a durable frame by the session's rule.
