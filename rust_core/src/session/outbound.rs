@@ -8,7 +8,7 @@ use super::{Session, heartbeat::Ping};
 use crate::{
     close::CloseReason,
     frame::Frame,
-    send_queue::{MAX_SLICES, SendQueue},
+    send_queue::{Batching, MAX_SLICES, SendQueue},
     sequence::Verdict,
 };
 
@@ -28,6 +28,7 @@ pub(crate) enum Enqueued {
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
     pub(super) queue: SendQueue,
+    pub(super) batching: Batching,
     /// On the shard's list of sessions to flush.
     pub(super) listed: bool,
     /// The socket was full: the session's task waits until it is writable.
@@ -35,6 +36,34 @@ pub(super) struct Outbound {
     pub(super) last_write_ms: u64,
     pub(super) ping: Option<Ping>,
     pub(super) next_ping_ms: u64,
+}
+
+impl Outbound {
+    /// Drops every message of which nothing was written yet.
+    pub(super) fn drop_unstarted(&mut self) {
+        self.queue.drop_unstarted_array(&self.batching);
+    }
+
+    /// Lets `write` write what is next for a client that takes arrays; returns how much it wrote, and whether it began
+    /// an array.
+    pub(super) fn write_planned(
+        &mut self,
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<(usize, bool)> {
+        let plan = self.queue.plan(&self.batching);
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let filled = self.queue.planned_slices(&plan, &mut slices);
+        let written = write(&slices[..filled])?;
+        let position = self.queue.written();
+        let begun = self.queue.advance_planned(&plan, &mut self.batching, written);
+        // A ping that waits is behind every array that can begin.
+        if let (Some(begun), Some(ping)) = (begun, &mut self.ping)
+            && ping.end > position
+        {
+            ping.end = begun.moved(ping.end);
+        }
+        Ok((written, begun.is_some()))
+    }
 }
 
 impl Session {
@@ -121,17 +150,13 @@ impl Session {
         let mut outbound = self.outbound.borrow_mut();
         outbound.listed = false;
         while !outbound.queue.is_empty() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let filled = outbound.queue.slices(&mut slices);
-            let result = match &slices[..filled] {
-                [lone] => self.socket.try_write(lone),
-                several => self.socket.try_write_vectored(several),
+            let result = if outbound.batching.enabled {
+                self.write_batched(&mut outbound)
+            } else {
+                self.write_frames(&mut outbound)
             };
             match result {
-                Ok(written) => {
-                    self.wrote(&mut outbound, written, now);
-                    outbound.queue.advance(written);
-                }
+                Ok(written) => self.wrote(&mut outbound, written, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     outbound.blocked = true;
                     self.wake();
@@ -149,6 +174,28 @@ impl Session {
         drop(outbound);
         if drained && self.page_wanted.replace(false) {
             self.ask(now);
+        }
+    }
+
+    fn write_frames(&self, outbound: &mut Outbound) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let filled = outbound.queue.slices(&mut slices);
+        let written = self.write_slices(&slices[..filled])?;
+        outbound.queue.advance(written);
+        Ok(written)
+    }
+
+    /// As [`Self::write_frames`], for a client that takes several messages as one array.
+    fn write_batched(&self, outbound: &mut Outbound) -> io::Result<usize> {
+        let (written, is_array) = outbound.write_planned(|slices| self.write_slices(slices))?;
+        self.context.counters.arrays.add(u64::from(is_array));
+        Ok(written)
+    }
+
+    fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [lone] => self.socket.try_write(lone),
+            several => self.socket.try_write_vectored(several),
         }
     }
 
