@@ -9,7 +9,7 @@ use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::Bytes;
 
-pub use self::array::{Batching, Begun, Lead, MAX_ARRAY_BYTES, Plan};
+pub use self::array::{Array, Batching, Begun, MAX_ARRAY_BYTES, Plan};
 
 /// The most frames that one `writev` is given.
 pub const MAX_SLICES: usize = 64;

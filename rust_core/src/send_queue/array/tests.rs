@@ -1,8 +1,9 @@
+use flate2::{Decompress, FlushDecompress};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{close::CloseReason, frame::Frame, test_support::next_frame};
+use crate::{close::CloseReason, frame::Frame, metrics::Counters, test_support::next_frame};
 
 /// What is queued: a text message, or a control frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,10 @@ enum Item {
 enum Step {
     /// An object of about so many bytes.
     Object(usize),
+    /// An object of about so many bytes, which compresses to some half of it.
+    Deflated(usize),
+    /// A compressed message that must not be joined with others: as long, for what it compresses to, or no object.
+    Alone(usize),
     /// A message that is JSON, but no object by its looks.
     Other(u8),
     Ping,
@@ -26,7 +31,9 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (10_usize..200).prop_map(Step::Object),
-        1 => prop_oneof![200_usize..1500, 20_000_usize..70_000].prop_map(Step::Object),
+        1 => prop_oneof![9 => 200_usize..1500, 1 => 20_000_usize..70_000].prop_map(Step::Object),
+        2 => prop_oneof![19 => 50_usize..2000, 1 => 20_000_usize..70_000].prop_map(Step::Deflated),
+        1 => (200_usize..4000).prop_map(Step::Alone),
         1 => (0_u8..4).prop_map(Step::Other),
         1 => Just(Step::Ping),
         4 => prop_oneof![1_usize..30, 1_usize..4000, 1_usize..100_000].prop_map(Step::Take),
@@ -56,6 +63,15 @@ impl Model {
         self.queued.push(Item::Text(serde_json::from_str(text).unwrap()));
     }
 
+    /// The compressed form, where there is one.
+    fn push_deflated(&mut self, text: &str) {
+        let counters = Counters::default();
+        let frame = Frame::text(text.as_bytes()).unwrap().deflatable(1);
+        let wire = frame.deflated(&counters).unwrap_or(frame.wire());
+        self.queue.push(wire.clone(), usize::MAX).unwrap();
+        self.queued.push(Item::Text(serde_json::from_str(text).unwrap()));
+    }
+
     fn control(&mut self, frame: &Frame) {
         self.queue.push_control(frame.wire().clone());
         self.queued.push(Item::Control(frame.wire().to_vec()));
@@ -66,6 +82,11 @@ impl Model {
         let number = self.queued.len();
         match step {
             Step::Object(length) => self.push(&json!({ "n": number, "x": "x".repeat(*length) }).to_string()),
+            Step::Deflated(length) => self.push_deflated(&json!({ "n": number, "x": noise(*length) }).to_string()),
+            Step::Alone(length) if length % 2 == 0 => {
+                self.push_deflated(&json!({ "n": number, "x": "x".repeat(*length) }).to_string());
+            }
+            Step::Alone(length) => self.push_deflated(&json!(noise(*length)).to_string()),
             Step::Other(kind) => self.push(&match kind {
                 0 => format!("[{number}]"),
                 1 => format!("\"{number}\""),
@@ -118,14 +139,15 @@ impl Model {
         let mut at = 0;
         while let Some((frame, payload)) = next_frame(&self.out[at..]) {
             at += frame.len();
-            if frame[0] != TEXT {
+            if frame[0] & 0x0F != 1 {
                 items.push(Item::Control(frame.to_vec()));
                 control_ends.push(at as u64);
                 continue;
             }
-            match serde_json::from_slice(payload).unwrap() {
+            let text = if frame[0] == DEFLATED_TEXT { inflated(payload) } else { payload.to_vec() };
+            match serde_json::from_slice(&text).unwrap() {
                 Value::Array(messages) if messages.iter().any(Value::is_object) => {
-                    assert!(messages.len() > 1 && payload.len() <= MAX_ARRAY_BYTES);
+                    assert!(messages.len() > 1 && text.len() <= MAX_ARRAY_BYTES);
                     arrays += 1;
                     items.extend(messages.into_iter().map(Item::Text));
                 }
@@ -142,6 +164,25 @@ impl Model {
         }
         rest.is_empty()
     }
+}
+
+/// Hexadecimal digits without a pattern.
+fn noise(length: usize) -> String {
+    let mut state = length as u32;
+    let mut digit = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from_digit(state >> 28, 16).unwrap()
+    };
+    (0..length).map(|_| digit()).collect()
+}
+
+/// As a client reads a compressed message (RFC 7692 section 7.2.2).
+fn inflated(payload: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(1 << 20);
+    let mut machine = Decompress::new(false);
+    machine.decompress_vec(&[payload, &deflate::TAIL].concat(), &mut message, FlushDecompress::Sync).unwrap();
+    assert_eq!(machine.total_in() as usize, payload.len() + deflate::TAIL.len(), "not all of it is the message");
+    message
 }
 
 proptest! {
@@ -228,13 +269,51 @@ fn an_array_that_was_not_begun_takes_what_comes_later() {
     model.push("{}");
     model.push("{}");
     let plan = model.queue.plan(&model.batching);
-    assert!(matches!(plan, Plan::Array { messages: 2, .. }));
+    assert!(matches!(plan, Plan::Array(Array { messages: 2, .. })));
     model.push("{}");
     let plan = model.queue.plan(&model.batching);
-    assert!(matches!(plan, Plan::Array { messages: 3, .. }));
+    assert!(matches!(plan, Plan::Array(Array { messages: 3, .. })));
     model.take(1);
     model.push("{}");
     model.finish();
     assert_eq!(model.arrays, 1, "once begun, nothing is added");
     assert_eq!(model.read().0, model.queued);
+}
+
+/// The text messages that a peer reads, where all of what is queued is taken, and which of them are compressed.
+fn compressed_messages(push: impl FnOnce(&mut Model)) -> Vec<(bool, Vec<u8>)> {
+    let mut model = Model::new();
+    push(&mut model);
+    model.finish();
+    let mut rest = &model.out[..];
+    let mut messages = Vec::new();
+    while let Some((frame, payload)) = next_frame(rest) {
+        let compressed = frame[0] == DEFLATED_TEXT;
+        messages.push((compressed, if compressed { inflated(payload) } else { payload.to_vec() }));
+        rest = &rest[frame.len()..];
+    }
+    messages
+}
+
+#[test]
+fn an_array_is_compressed_where_one_of_its_messages_is() {
+    let long = json!({ "x": noise(600) }).to_string();
+    let messages = compressed_messages(|model| {
+        model.push("{}");
+        model.push_deflated(&long);
+        model.push("{\"a\":1}");
+        model.push_deflated(&long);
+    });
+    assert_eq!(messages, [(true, format!("[{{}},{long},{{\"a\":1}},{long}]").into_bytes())]);
+}
+
+#[test]
+fn what_is_too_long_for_its_form_goes_alone() {
+    let bomb = json!({ "x": "x".repeat(500_000) }).to_string();
+    let messages = compressed_messages(|model| {
+        for _ in 0..3 {
+            model.push_deflated(&bomb);
+        }
+    });
+    assert_eq!(messages, vec![(true, bomb.into_bytes()); 3]);
 }
