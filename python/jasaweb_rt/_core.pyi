@@ -107,6 +107,8 @@ class Stats:
     frames_published: int
     deliveries: int
     writes: int
+    arrays: int
+    """Messages that were made of two or more frames, for clients that asked for `batch=1`."""
     bytes_written: int
     compressions: int
     """Messages that were deflated, each once whatever its receivers."""

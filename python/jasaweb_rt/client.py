@@ -65,7 +65,7 @@ class RealtimeClient:
         *,
         last_seq: int | None = None,
         epoch: str | None = None,
-        batch: bool = False,
+        batch: bool = True,
     ) -> None:
         """Sets up without connecting.
 
@@ -74,7 +74,8 @@ class RealtimeClient:
             token: a connection token, good for one session at most, or a function that fetches a new one each time.
             last_seq: resume after this `seq`; None: begin with what comes.
             epoch: the epoch that `last_seq` belongs to.
-            batch: let the server put several frames into one message.
+            batch: let the server put frames that wait together into one message, which costs both sides less; they are
+                handed out one by one in any case.
         """
         self.last_seq = last_seq
         """`seq` up to which everything was handed out; None before the first `sync`."""

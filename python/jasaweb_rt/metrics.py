@@ -21,6 +21,7 @@ _COUNTERS = {
     "frames_published": "Frames that were handed to the core, whatever their audience",
     "deliveries": "Frames that were queued to a connection",
     "writes": "System calls that wrote to a connection",
+    "arrays": "Messages that were made of two or more frames, for clients that asked for batch=1",
     "bytes_written": "Bytes that were written to connections",
     "compressions": "Messages that were deflated, each once whatever its receivers",
     "frames_received": "Text messages of clients that were within their limits",

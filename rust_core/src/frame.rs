@@ -19,6 +19,20 @@ const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 
+/// First byte of a text message as it is (RFC 6455 section 5.2).
+pub const PLAIN_TEXT: u8 = FIN | TEXT;
+
+/// First byte of a compressed text message.
+pub const DEFLATED_TEXT: u8 = FIN | RSV1 | TEXT;
+
+/// What the compressed form of a message begins with that must not be joined with others: an empty block, which inflates
+/// to nothing. Only whoever has the message can tell, and the form is what there is later.
+pub const ALONE: [u8; 5] = deflate::stored(0);
+
+/// A message that is more than so many times as long as its compressed form must not be joined with others: from the
+/// forms of those that may, one can tell how long the whole is at most.
+pub const MAX_RATIO: usize = 8;
+
 /// One whole WebSocket message as wire bytes.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -38,7 +52,7 @@ impl Frame {
     /// 0: none is. Clones that were made before do not share the deflated form.
     #[must_use]
     pub fn deflatable(mut self, min_bytes: usize) -> Self {
-        if min_bytes > 0 && self.wire.len() - header_len(&self.wire) >= min_bytes {
+        if min_bytes > 0 && payload(&self.wire).len() >= min_bytes {
             self.deflated = Some(Arc::default());
         }
         self
@@ -79,27 +93,22 @@ impl Frame {
         self.wire.len()
     }
 
-    /// The message without its header.
-    #[must_use]
-    pub fn payload(&self) -> Bytes {
-        self.wire.slice(header_len(&self.wire)..)
-    }
-
     /// The bytes to write to a client that negotiated permessage-deflate; `None`: the plain ones are to be written. The
     /// first call compresses, and counts it in `counters`.
     #[must_use]
     pub fn deflated(&self, counters: &Counters) -> Option<&Bytes> {
         let make = || {
             counters.compressions.add(1);
-            deflate::compress(&self.wire[header_len(&self.wire)..], |payload| encode(RSV1 | TEXT, payload))
+            let message = payload(&self.wire);
+            deflate::compress(message, |form| {
+                if is_object(message) && message.len() <= MAX_RATIO * form.len() {
+                    encode(RSV1 | TEXT, form)
+                } else {
+                    encode(RSV1 | TEXT, &[&ALONE, form].concat())
+                }
+            })
         };
         self.deflated.as_ref()?.get_or_init(make).as_ref()
-    }
-
-    /// The compressed message without its header and [`deflate::TAIL`], where [`Self::deflated`] has one.
-    #[must_use]
-    pub fn deflated_payload(&self, counters: &Counters) -> Option<Bytes> {
-        self.deflated(counters).map(|wire| wire.slice(header_len(wire)..))
     }
 
     fn plain(opcode: u8, payload: &[u8]) -> Self {
@@ -126,13 +135,21 @@ fn encode(bits: u8, payload: &[u8]) -> Bytes {
     wire.freeze()
 }
 
-/// Bytes of the header that [`encode`] wrote.
-fn header_len(wire: &[u8]) -> usize {
-    match wire[1] {
+/// What follows the header of a frame of ours.
+#[must_use]
+pub fn payload(wire: &[u8]) -> &[u8] {
+    let header = match wire[1] {
         126 => 4,
         127 => 10,
         _ => 2,
-    }
+    };
+    &wire[header..]
+}
+
+/// Whether a message is a JSON object by its looks.
+#[must_use]
+pub fn is_object(message: &[u8]) -> bool {
+    message.starts_with(b"{") && message.ends_with(b"}")
 }
 
 #[cfg(test)]
@@ -151,8 +168,8 @@ mod tests {
     #[test]
     fn the_payload_is_what_was_given() {
         for length in [0, 125, 126, 65_536] {
-            let payload = vec![b'x'; length];
-            assert_eq!(Frame::text(&payload).unwrap().payload(), payload);
+            let message = vec![b'x'; length];
+            assert_eq!(payload(Frame::text(&message).unwrap().wire()), message);
         }
     }
 
@@ -167,9 +184,21 @@ mod tests {
         let small = frame(512).deflatable(512);
         let wire = small.deflated(&counters).unwrap();
         assert_eq!((wire[0], usize::from(wire[1])), (0xC1, wire.len() - 2));
-        assert_eq!(small.deflated_payload(&counters).unwrap(), wire[2..]);
         assert_eq!(Frame::text(b"{}").unwrap().deflatable(1).deflated(&counters), None);
         assert_eq!(counters.compressions.get(), 2);
+    }
+
+    #[test]
+    fn what_must_not_be_joined_is_marked() {
+        let counters = Counters::default();
+        let is_marked = |message: &str| {
+            let frame = Frame::text(message.as_bytes()).unwrap().deflatable(1);
+            payload(frame.deflated(&counters).unwrap()).starts_with(&ALONE)
+        };
+        let words = (0..200_u32).map(|number| (number * number).to_string()).collect::<Vec<_>>().join(" ");
+        assert!(!is_marked(&format!("{{\"x\":\"{words}\"}}")));
+        assert!(is_marked(&words), "no object");
+        assert!(is_marked(&format!("{{\"x\":\"{}\"}}", "x".repeat(1000))), "far longer than its form");
     }
 
     #[test]

@@ -30,6 +30,8 @@ counters! {
     deliveries,
     /// System calls that wrote to a connection.
     writes,
+    /// Arrays that were begun, each two or more frames for a client that asked for `batch=1`.
+    arrays,
     /// Bytes that those calls took.
     bytes_written,
     /// Messages that were compressed, each once whatever its receivers.

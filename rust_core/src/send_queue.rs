@@ -3,9 +3,13 @@
 //! Whole frames only go in; the socket may take any part of them, so the queue remembers how far into the first one it
 //! is. It counts every byte in and out, so that a position in the stream can be waited for (see the heartbeat).
 
+mod array;
+
 use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::Bytes;
+
+pub use self::array::{Array, Batching, Begun, MAX_ARRAY_BYTES, Plan};
 
 /// The most frames that one `writev` is given.
 pub const MAX_SLICES: usize = 64;

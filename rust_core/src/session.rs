@@ -40,6 +40,7 @@ use crate::{
     metrics::Counters,
     progress::Progress,
     rate_limit::RateLimit,
+    send_queue::Batching,
     sequence::Sequence,
     token::{Identity, Role},
 };
@@ -160,7 +161,11 @@ impl Session {
             client_address,
             user_agent,
             connected_ms: now,
-            outbound: RefCell::new(Outbound { next_ping_ms: first_ping, ..Outbound::default() }),
+            outbound: RefCell::new(Outbound {
+                batching: Batching::new(resume.batch),
+                next_ping_ms: first_ping,
+                ..Outbound::default()
+            }),
             sequence: RefCell::new(sequence),
             joining: RefCell::new(joining),
             asked_ms: Cell::new(0),

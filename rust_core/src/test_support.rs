@@ -87,3 +87,23 @@ pub(crate) fn admitted(socket: TcpStream, user: &str) -> Admitted {
         slot,
     }
 }
+
+/// The first of the frames that a peer was sent (RFC 6455 section 5.2: text, plain or compressed, Close or ping, whole, not masked), and its
+/// payload; `None` where not all of it is there.
+pub(crate) fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    assert!([0x81, 0xC1, 0x88, 0x89].contains(&first), "no begin of a frame: {first:#x}");
+    let (header, length) = match second {
+        126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap())),
+        short => (2, u64::from(short)),
+    };
+    let shortest = match length {
+        0..=125 => 2,
+        126..=0xFFFF => 4,
+        _ => 10,
+    };
+    assert_eq!(header, shortest, "the length is not in its shortest form");
+    let frame = bytes.get(..header + length as usize)?;
+    Some((frame, &frame[header..]))
+}

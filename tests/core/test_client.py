@@ -56,13 +56,14 @@ async def test_frames_arrive_in_order(server: FanoutServer) -> None:
         assert [(await next_frame(client))["data"]["content"] for _ in "abc"] == ["a", "b", "c"]
 
 
-async def test_several_frames_in_one_message_are_taken_apart(server: FanoutServer) -> None:
-    async with RealtimeClient(socket_url(server), connection_token("u-1"), batch=True) as client:
+@pytest.mark.parametrize("batch", [True, False])
+async def test_several_frames_in_one_message_are_taken_apart(server: FanoutServer, batch: bool) -> None:
+    async with RealtimeClient(socket_url(server), connection_token("u-1"), batch=batch) as client:
         await next_frame(client)
-        for number in range(50):
-            server.broadcast_to_user("u-1", message(str(number)))
+        server.broadcast_many([("u-1", message(str(number))) for number in range(50)])
         found = [(await next_frame(client))["data"]["content"] for _ in range(50)]
         assert found == [str(number) for number in range(50)]
+    assert (server.stats().arrays > 0) == batch
 
 
 async def test_what_it_sends_arrives(server: FanoutServer) -> None:

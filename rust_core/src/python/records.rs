@@ -15,6 +15,7 @@ pub(super) struct Stats {
     pub(super) frames_published: u64,
     pub(super) deliveries: u64,
     pub(super) writes: u64,
+    pub(super) arrays: u64,
     pub(super) bytes_written: u64,
     pub(super) compressions: u64,
     pub(super) frames_received: u64,

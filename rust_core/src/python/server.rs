@@ -253,6 +253,7 @@ impl FanoutServer {
             frames_published: hub.frames_published(),
             deliveries: totals.deliveries,
             writes: totals.writes,
+            arrays: totals.arrays,
             bytes_written: totals.bytes_written,
             compressions: totals.compressions,
             frames_received: totals.frames_received,

@@ -58,7 +58,7 @@ impl Session {
         {
             let mut outbound = self.outbound.borrow_mut();
             if matches!(reason, CloseReason::SlowConsumer | CloseReason::NoPong) {
-                outbound.queue.drop_unstarted();
+                outbound.drop_unstarted();
             }
             outbound.queue.push_control(Frame::close(&reason).wire().clone());
         }

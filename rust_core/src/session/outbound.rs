@@ -11,7 +11,7 @@ use super::{Session, heartbeat::Ping};
 use crate::{
     close::CloseReason,
     frame::Frame,
-    send_queue::{MAX_SLICES, SendQueue},
+    send_queue::{Batching, MAX_SLICES, SendQueue},
     sequence::Verdict,
 };
 
@@ -37,6 +37,7 @@ pub(super) struct Outbound {
     pub(super) blocked: bool,
     pub(super) last_write_ms: u64,
     pub(super) queue: SendQueue,
+    pub(super) batching: Batching,
     pub(super) next_ping_ms: u64,
     pub(super) ping: Option<Ping>,
 }
@@ -59,6 +60,34 @@ impl Outbound {
     }
 }
 
+impl Outbound {
+    /// Drops every message of which nothing was written yet.
+    pub(super) fn drop_unstarted(&mut self) {
+        self.queue.drop_unstarted_array(&self.batching);
+    }
+
+    /// Lets `write` write what is next for a client that takes arrays; returns how much it wrote, and whether it began
+    /// an array.
+    pub(super) fn write_planned(
+        &mut self,
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<(usize, bool)> {
+        let plan = self.queue.plan(&self.batching);
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let filled = self.queue.planned_slices(&plan, &mut slices);
+        let written = write(&slices[..filled])?;
+        let position = self.queue.written();
+        let begun = self.queue.advance_planned(&plan, &mut self.batching, written);
+        // A ping that waits is behind every array that can begin.
+        if let (Some(begun), Some(ping)) = (begun, &mut self.ping)
+            && ping.end > position
+        {
+            ping.end = begun.moved(ping.end);
+        }
+        Ok((written, begun.is_some()))
+    }
+}
+
 impl Session {
     /// Queues a frame. `lone`: no other follows in this turn, so a quiet session is written to at once.
     pub(crate) fn enqueue(&self, frame: &Frame, lone: bool, now: u64) -> Enqueued {
@@ -77,7 +106,9 @@ impl Session {
             return Enqueued::Settled;
         }
         let mut outbound = self.outbound.borrow_mut();
-        if !self.is_quiet(&outbound, now) {
+        // Several frames for a client that takes arrays become one in the queue.
+        let becomes_array = outbound.batching.enabled && frames.clone().nth(1).is_some();
+        if becomes_array || !self.is_quiet(&outbound, now) {
             return self.queue(outbound, frames, now);
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
@@ -92,7 +123,7 @@ impl Session {
         if filled == 0 {
             return Enqueued::Settled;
         }
-        let written = match self.write(&slices[..filled]) {
+        let written = match self.write_slices(&slices[..filled]) {
             Ok(written) => {
                 self.wrote(&mut outbound, written, now);
                 written
@@ -180,13 +211,13 @@ impl Session {
         let mut outbound = self.outbound.borrow_mut();
         outbound.listed = false;
         while !outbound.queue.is_empty() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let filled = outbound.queue.slices(&mut slices);
-            match self.write(&slices[..filled]) {
-                Ok(written) => {
-                    self.wrote(&mut outbound, written, now);
-                    outbound.queue.advance(written);
-                }
+            let result = if outbound.batching.enabled {
+                self.write_batched(&mut outbound)
+            } else {
+                self.write_frames(&mut outbound)
+            };
+            match result {
+                Ok(written) => self.wrote(&mut outbound, written, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     outbound.blocked = true;
                     self.wake();
@@ -204,6 +235,28 @@ impl Session {
         drop(outbound);
         if drained && self.page_wanted.replace(false) {
             self.ask(now);
+        }
+    }
+
+    fn write_frames(&self, outbound: &mut Outbound) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let filled = outbound.queue.slices(&mut slices);
+        let written = self.write_slices(&slices[..filled])?;
+        outbound.queue.advance(written);
+        Ok(written)
+    }
+
+    /// As [`Self::write_frames`], for a client that takes several messages as one array.
+    fn write_batched(&self, outbound: &mut Outbound) -> io::Result<usize> {
+        let (written, is_array) = outbound.write_planned(|slices| self.write_slices(slices))?;
+        self.context.counters.arrays.add(u64::from(is_array));
+        Ok(written)
+    }
+
+    fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [lone] => self.socket.try_write(lone),
+            several => self.socket.try_write_vectored(several),
         }
     }
 
@@ -248,13 +301,6 @@ impl Session {
 
     fn flush_due(&self, outbound: &Outbound) -> u64 {
         outbound.last_write_ms + self.context.config.coalesce.as_millis() as u64
-    }
-
-    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match slices {
-            [lone] => self.socket.try_write(lone),
-            several => self.socket.try_write_vectored(several),
-        }
     }
 
     fn wrote(&self, outbound: &mut Outbound, written: usize, now: u64) {

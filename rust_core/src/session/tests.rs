@@ -4,15 +4,22 @@ use super::*;
 use crate::{
     close::CloseReason,
     command::SyncAnswer,
-    test_support::{admitted, config, context, sockets},
+    front_door::Resume,
+    test_support::{admitted, config, context, next_frame, sockets},
 };
 
 /// A moment on the session's clock by which everything that was spread over an interval is due.
 const LATER: u64 = 1_000_000;
 
 async fn session(config: Config) -> (Session, Peer) {
+    resumed(config, Resume::default()).await
+}
+
+/// A session whose client gave some options.
+async fn resumed(config: Config, resume: Resume) -> (Session, Peer) {
     let (ours, peer) = sockets();
-    let (session, _) = Session::new(admitted(ours, "user-1"), 256, context(config)).unwrap();
+    let admitted = Admitted { resume, ..admitted(ours, "user-1") };
+    let (session, _) = Session::new(admitted, 256, context(config)).unwrap();
     // Its reactor has not yet said that it is.
     session.socket.writable().await.unwrap();
     (session, peer)
@@ -286,4 +293,90 @@ async fn what_was_sent_before_a_fresh_start_and_before_the_end_is_laid_down() {
     session.take_leave();
     let ranges: Vec<_> = log.take().into_iter().map(|progress| progress.range).collect();
     assert_eq!(ranges, [(2, 2), (10, 10)]);
+}
+
+/// A client that takes arrays, whose socket is full, and an array begun.
+async fn batching() -> (Session, Peer) {
+    let (session, peer) = resumed(config(), Resume { batch: true, ..Resume::default() }).await;
+    let message = object(50_000);
+    while !session.is_blocked() {
+        for _ in 0..100 {
+            session.enqueue(&object(20), false, LATER);
+        }
+        session.enqueue(&message, false, LATER);
+        session.flush(LATER);
+    }
+    assert!(session.outbound.borrow().batching.is_begun(), "what the socket took of the last array");
+    (session, peer)
+}
+
+fn object(length: usize) -> Frame {
+    Frame::text(format!("{{\"x\":\"{}\"}}", "x".repeat(length)).as_bytes()).unwrap()
+}
+
+async fn write_all(session: &Session) {
+    while session.has_unwritten() {
+        session.socket.writable().await.unwrap();
+        session.flush(LATER);
+    }
+}
+
+#[tokio::test]
+async fn an_array_that_was_begun_is_finished_before_the_close() {
+    let (session, peer) = batching().await;
+    session.begin_close(CloseReason::SlowConsumer, LATER);
+    let reading = read_on(peer);
+    write_all(&session).await;
+    drop(session);
+    let bytes = reading.join().unwrap();
+    let mut rest = &bytes[..];
+    let mut last = rest;
+    while let Some((frame, _)) = next_frame(rest) {
+        (last, rest) = (frame, &rest[frame.len()..]);
+    }
+    assert!(rest.is_empty(), "a frame was torn");
+    assert_eq!(last, Frame::close(&CloseReason::SlowConsumer).wire());
+}
+
+#[tokio::test]
+async fn the_position_of_a_ping_moves_with_the_arrays_before_it() {
+    let (session, peer) = batching().await;
+    for seq in 1..=1000 {
+        session.enqueue_durable(seq, seq, object(20), false, LATER);
+    }
+    beat(&session, LATER, 0);
+    for seq in 1001..=2000 {
+        session.enqueue_durable(seq, seq, object(20), false, LATER);
+    }
+    let said = session.outbound.borrow().ping.as_ref().map(|ping| ping.end).unwrap();
+    let reading = read_on(peer);
+    write_all(&session).await;
+    let end = session.outbound.borrow().ping.as_ref().map(|ping| ping.end).unwrap();
+    assert_ne!(end, said, "the messages before it have become an array");
+    drop(session);
+    let bytes = reading.join().unwrap();
+    let mut at = 0;
+    while let Some((frame, _)) = next_frame(&bytes[at..]) {
+        at += frame.len();
+        if frame[0] == 0x89 {
+            assert_eq!(at as u64, end);
+        }
+    }
+    assert_eq!(at, bytes.len());
+}
+
+#[tokio::test]
+async fn a_lone_message_is_a_plain_object_and_arrays_are_counted() {
+    let (session, mut peer) = resumed(config(), Resume { batch: true, ..Resume::default() }).await;
+    session.enqueue(&object(1), true, LATER);
+    session.enqueue(&object(2), false, LATER);
+    session.flush(LATER);
+    assert_eq!(session.context.counters.arrays.get(), 0);
+    session.enqueue(&object(3), false, LATER);
+    session.enqueue(&object(4), false, LATER);
+    session.flush(LATER);
+    assert_eq!(session.context.counters.arrays.get(), 1);
+    let mut expected = [object(1).wire(), object(2).wire()].map(|wire| wire.to_vec()).concat();
+    expected.extend_from_slice(b"\x81\x1a[{\"x\":\"xxx\"},{\"x\":\"xxxx\"}]");
+    assert_eq!(received(&mut peer, expected.len()), expected);
 }
