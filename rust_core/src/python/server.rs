@@ -193,37 +193,43 @@ impl FanoutServer {
     }
 
     fn broadcast_to_user(&self, user_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_user(user_id, frames::extract(frame)?)?)
+        let hub = self.hub()?;
+        Ok(hub.to_user(user_id, frames::extract(hub, frame)?)?)
     }
 
     fn broadcast_to_users(&self, user_ids: Vec<String>, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let frame = frames::extract(frame)?;
-        Ok(self.hub()?.to_many(user_ids.iter().map(|user_id| (user_id.as_str(), frame.clone())))?)
+        let hub = self.hub()?;
+        let frame = frames::extract(hub, frame)?;
+        Ok(hub.to_many(user_ids.iter().map(|user_id| (user_id.as_str(), frame.clone())))?)
     }
 
     fn broadcast_to_admins(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_audience(Audience::Role(Role::Admin), &frames::extract(frame)?)?)
+        let hub = self.hub()?;
+        Ok(hub.to_audience(Audience::Role(Role::Admin), &frames::extract(hub, frame)?)?)
     }
 
     fn broadcast_to_clients(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_audience(Audience::Role(Role::Client), &frames::extract(frame)?)?)
+        let hub = self.hub()?;
+        Ok(hub.to_audience(Audience::Role(Role::Client), &frames::extract(hub, frame)?)?)
     }
 
     fn broadcast_to_all(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_audience(Audience::All, &frames::extract(frame)?)?)
+        let hub = self.hub()?;
+        Ok(hub.to_audience(Audience::All, &frames::extract(hub, frame)?)?)
     }
 
     fn broadcast_many(&self, py: Python<'_>, items: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<usize> {
+        let hub = self.hub()?;
         let items = items
             .into_iter()
-            .map(|(user_id, frame)| Ok((user_id, frames::extract(&frame)?)))
+            .map(|(user_id, frame)| Ok((user_id, frames::extract(hub, &frame)?)))
             .collect::<PyResult<Vec<(String, Frame)>>>()?;
-        let hub = self.hub()?;
         Ok(py.detach(|| hub.to_many(items.iter().map(|(user_id, frame)| (user_id.as_str(), frame.clone()))))?)
     }
 
     fn send(&self, connection_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_connection(connection_id, frames::extract(frame)?)?)
+        let hub = self.hub()?;
+        Ok(hub.to_connection(connection_id, frames::extract(hub, frame)?)?)
     }
 
     #[pyo3(signature = (connection_id, code=4500))]
@@ -234,26 +240,8 @@ impl FanoutServer {
         Ok(self.hub()?.disconnect(connection_id, reason)?)
     }
 
-    fn stats(&self) -> PyResult<Stats> {
-        let server = self.server()?;
-        let hub = server.hub()?;
-        let totals = hub.totals();
-        Ok(Stats {
-            connections: hub.total(),
-            users: hub.users(),
-            connections_opened: totals.connections_opened,
-            connections_closed: totals.connections_closed,
-            handshakes_refused: server.handshakes_refused(),
-            frames_published: hub.frames_published(),
-            deliveries: totals.deliveries,
-            writes: totals.writes,
-            bytes_written: totals.bytes_written,
-            frames_received: totals.frames_received,
-            slow_consumers: totals.slow_consumers,
-            events_dropped: self.events.dropped(),
-            backlog_bytes: hub.backlog_bytes(),
-            panics: totals.panics,
-        })
+    fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
+        Stats::of(py, self.server()?, &self.events)
     }
 
     fn connections(&self, py: Python<'_>) -> PyResult<Vec<ConnectionInfo>> {
@@ -271,7 +259,8 @@ impl FanoutServer {
     }
 
     fn acknowledge(&self, connection_id: &str, seq: u64, refusal: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(self.hub()?.acknowledge(connection_id, seq, frames::extract(refusal)?)?)
+        let hub = self.hub()?;
+        Ok(hub.acknowledge(connection_id, seq, frames::extract(hub, refusal)?)?)
     }
 
     fn on_message(&self, callback: Py<PyAny>) -> PyResult<()> {
@@ -301,23 +290,26 @@ impl FanoutServer {
     }
 
     fn publish(&self, items: Vec<(String, u64, u64, Bound<'_, PyAny>)>) -> PyResult<usize> {
+        let hub = self.hub()?;
         let items = items
             .iter()
             .map(|(user_id, seq, rev, frame)| {
-                Ok(DurableFrame { user_id: user_id.as_str(), seq: *seq, rev: *rev, frame: frames::extract(frame)? })
+                let frame = frames::extract(hub, frame)?;
+                Ok(DurableFrame { user_id: user_id.as_str(), seq: *seq, rev: *rev, frame })
             })
             .collect::<PyResult<Vec<_>>>()?;
-        Ok(self.hub()?.publish(items)?)
+        Ok(hub.publish(items)?)
     }
 
     fn publish_read(&self, items: Vec<(String, u64, Bound<'_, PyAny>)>) -> PyResult<usize> {
+        let hub = self.hub()?;
         let items = items
             .iter()
             .map(|(user_id, rev, frame)| {
-                Ok(ReadFrame { user_id: user_id.as_str(), rev: *rev, frame: frames::extract(frame)? })
+                Ok(ReadFrame { user_id: user_id.as_str(), rev: *rev, frame: frames::extract(hub, frame)? })
             })
             .collect::<PyResult<Vec<_>>>()?;
-        Ok(self.hub()?.publish_read(items)?)
+        Ok(hub.publish_read(items)?)
     }
 
     fn announce_heads(&self, items: Vec<(String, u64)>) -> PyResult<()> {
@@ -339,15 +331,19 @@ impl FanoutServer {
     ) -> PyResult<bool> {
         let role = Role::parse(role)
             .ok_or_else(|| PyValueError::new_err(format!("role: {role:?} is neither \"admin\" nor \"client\"")))?;
-        let preface = preface.map(frames::extract).transpose()?;
-        let frames =
-            frames.into_iter().map(|(seq, frame)| Ok((seq, frames::extract(&frame)?))).collect::<PyResult<Vec<_>>>()?;
+        let hub = self.hub()?;
+        let preface = preface.map(|frame| frames::extract(hub, frame)).transpose()?;
+        let frames = frames
+            .into_iter()
+            .map(|(seq, frame)| Ok((seq, frames::extract(hub, &frame)?)))
+            .collect::<PyResult<Vec<_>>>()?;
         let answer = SyncAnswer { role, head, through, rev, preface, restart, frames };
-        Ok(self.hub()?.answer_sync(connection_id, answer)?)
+        Ok(hub.answer_sync(connection_id, answer)?)
     }
 
     fn refuse(&self, connection_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(self.hub()?.refuse(connection_id, frames::extract(frame)?)?)
+        let hub = self.hub()?;
+        Ok(hub.refuse(connection_id, frames::extract(hub, frame)?)?)
     }
 
     fn extend_session(&self, connection_id: &str, expires_at: Option<u64>) -> PyResult<bool> {
