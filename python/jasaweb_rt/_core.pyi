@@ -11,7 +11,9 @@ __all__ = [
     "Connected",
     "ConnectionInfo",
     "Disconnected",
+    "Drops",
     "FanoutServer",
+    "HandshakeRefusals",
     "LoadClient",
     "LoadReport",
     "LogRecord",
@@ -96,28 +98,114 @@ class LogRecord:
 _Event: TypeAlias = Connected | Disconnected | ClientFrame | SyncRequest | LogRecord
 
 @final
+class HandshakeRefusals:
+    """WebSocket requests that were refused since `start`, by reason."""
+
+    draining: int
+    """503: the server is stopping, or `set_draining` was called."""
+    tls: int
+    """403: not over TLS, where that is required."""
+    malformed: int
+    """400 or 426: not a valid handshake."""
+    origin: int
+    """403: a page of a foreign origin."""
+    rate: int
+    """429: an address that opens connections too fast."""
+    address_full: int
+    """429: an address with all the connections that it may have."""
+    server_full: int
+    """503: a server with all the connections that it may have."""
+    authentication: int
+    """Close 1008: no token, or one that does not hold."""
+
+@final
+class Drops:
+    """What did not get through since `start`, by reason.
+
+    Messages to clients, each counted once for each connection:
+    """
+
+    slow_consumer: int
+    """What waited for a connection that was closed with 4002, and the one message that found no room."""
+    no_pong: int
+    """What waited for a connection that was closed with 4003."""
+    closing: int
+    """For a connection that was being closed, or had failed; its sender may have counted it as open."""
+    disconnected: int
+    """What waited for a connection when it ended otherwise."""
+    duplicate: int
+    """Durable messages that the connection had."""
+    superseded: int
+    """Durable messages that were let go since the database has been read for them, or is read again; none is missed."""
+    outdated: int
+    """Unread counts that a newer one had overtaken."""
+
+    overloaded: int
+    """Direct sends, each a call, that raised `OverloadedError`; `publish` and its like are not counted."""
+
+    client_rate: int
+    """Frames of clients beyond `message_rate`; each closed its connection with 1008."""
+    client_backlog: int
+    """Messages of clients for which too many events waited; each closed its connection with 1013."""
+    client_refused: int
+    """Calls of `refuse`, and of `acknowledge` where it was not believed, on a connection that was open."""
+
+    events: int
+    """Events, `Connected` first of all, that found the queue full. `ConnectionInfo`s are the truth."""
+    progress: int
+    """Records for `take_progress` that nobody took in time."""
+
+@final
 class Stats:
-    """Counters since `start`; `connections`, `users` and `backlog_bytes` are as of now."""
+    """What the core has counted since `start`, and how things stand. Each number is of about the same moment."""
 
     connections: int
+    """Open now."""
     users: int
+    """With an open connection now."""
+    backlog_bytes: int
+    """Bytes of frames that wait for their shard's thread now."""
+
     connections_opened: int
     connections_closed: int
     handshakes_refused: int
+    """All of `refusals` together."""
+    refusals: HandshakeRefusals
+
     frames_published: int
+    """Frames that were sent or published, each once for each user or audience that it was for."""
+    frames_encoded: int
+    """Messages that were encoded, each once whatever its receivers. By `deliveries`: encodes per delivery."""
     deliveries: int
+    """Frames that were handed to an open connection, once for each: written at once, queued, or dropped (`drops`)."""
     writes: int
+    """System calls that wrote to a connection."""
     arrays: int
     """Messages that were made of two or more frames, for clients that asked for `batch=1`."""
+    frames_written: int
+    """Frames whose last byte was in one of these calls, control frames too."""
+    coalesced_writes: int
+    """Those of these calls that finished more than one frame."""
+    coalesced_frames: int
+    """The frames that those finished."""
     bytes_written: int
+    """Bytes that `writes` took, frame headers included."""
     compressions: int
     """Messages that were deflated, each once whatever its receivers."""
     frames_received: int
+    """Text messages of clients that were within their limits."""
     slow_consumers: int
-    events_dropped: int
-    backlog_bytes: int
-    """Bytes of frames that wait for their shard's thread."""
+    """Connections that were closed with 4002."""
+    drops: Drops
     panics: int
+    """Tasks that ended in a panic, each with its connection, or a shard with all of its."""
+
+    queue_high_water_bytes: int
+    """The most bytes that have waited for one connection. One that is blocked is looked at once a second."""
+    backlog_high_water_bytes: int
+    """The most bytes of frames that have waited for one shard's thread."""
+    events_high_water: int
+    """The most events that have waited for `drain_events`, or for `on_message`'s callback."""
 
 @final
 class ConnectionInfo:
@@ -218,7 +306,9 @@ class FanoutServer:
     def disconnect(self, connection_id: str, code: int = 4500) -> bool:
         """Closes a connection, by 1000, 1008, 1011, 1013, 4001 or 4500; false where it is not open."""
 
-    def stats(self) -> Stats: ...
+    def stats(self) -> Stats:
+        """Reads the counters. It waits for nobody, and works after `stop` too."""
+
     def connections(self) -> list[ConnectionInfo]:
         """Every open connection, in no particular order. OverloadedError: a shard did not answer within 5 s."""
 

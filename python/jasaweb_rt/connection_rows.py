@@ -38,6 +38,7 @@ class ConnectionRows:
         self._missing: set[str] = set()
         self._closed_meanwhile: set[str] | None = None
         self.dropped = 0
+        """Rows that found too many waiting, and were left to `reconcile`."""
 
     @property
     def waiting(self) -> int:

@@ -59,10 +59,13 @@ class Dispatch:
         self._waiting: dict[str, deque[ClientFrame]] = {}
         self._turns: asyncio.Queue[str] = asyncio.Queue()
         self._count = 0
+        self.refused = 0
+        """Frames that found too many waiting; their senders were told."""
 
     def put(self, frame: ClientFrame) -> None:
         """Queues a frame; where too many wait, its sender is told to try again."""
         if self._count >= _MAX_WAITING:
+            self.refused += 1
             self._tell(frame, error_frame("overloaded", "The server is busy; try again later"))
             return
         self._count += 1

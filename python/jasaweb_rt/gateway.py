@@ -33,7 +33,7 @@ from jasaweb_rt.frame_handlers import FrameHandlers
 from jasaweb_rt.hooks import ConnectionClosed, ConnectionOpened, Hooks
 from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
-from jasaweb_rt.recorder import Recorder
+from jasaweb_rt.recorder import Recorder, RecorderDrops
 from jasaweb_rt.relay import Relay
 from jasaweb_rt.sync import Sync
 
@@ -129,6 +129,8 @@ class Gateway:
         self._relay = Relay(self._connect_relay, self.server)
         self._pool: asyncpg.Pool | None = None
         self._sync: Sync | None = None
+        self._dispatch: Dispatch | None = None
+        self._recorder: Recorder | None = None
         self._thread: threading.Thread | None = None
         self._stopping: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
@@ -136,6 +138,16 @@ class Gateway:
     def is_relay_ready(self) -> bool:
         """Whether a commit would be noticed: this node relays, or stands by for the one that does."""
         return self._relay.is_ready
+
+    @property
+    def client_frames_refused(self) -> int:
+        """Frames of clients that found too many waiting to be carried out."""
+        return 0 if self._dispatch is None else self._dispatch.refused
+
+    @property
+    def recorder_drops(self) -> RecorderDrops:
+        """What the recorder has not written down, or not in time."""
+        return RecorderDrops() if self._recorder is None else self._recorder.drops
 
     def start(self) -> None:
         """Connects to the database, listens, and returns.
@@ -204,8 +216,8 @@ class Gateway:
                 settings.token_secret_previous,
                 self.hooks.emit,
             )
-            dispatch = Dispatch(self.server, handlers, self.hooks.emit)
-            recorder = Recorder(
+            dispatch = self._dispatch = Dispatch(self.server, handlers, self.hooks.emit)
+            recorder = self._recorder = Recorder(
                 self._connect,
                 self.server,
                 log_messages=settings.message_log == "durable",

@@ -52,6 +52,10 @@ class MessageLog:
         self._taking: asyncio.Future[list[Progress]] | None = None
         # Ranges of connections that have no row yet, and until when they may wait for it.
         self._orphans: dict[SentRange, float] = {}
+        self.dropped = 0
+        """Messages that were sent and are not in the log, since their connection had no row in time."""
+        self.forgotten = 0
+        """Connections whose messages stay undelivered in the log, since too many were waiting for their proof."""
         self._note(server.take_progress())
 
     @property
@@ -150,15 +154,22 @@ class MessageLog:
         if len(self._unproven) > _MAX_UNPROVEN:
             # Only where ends are not told: the oldest is the likeliest to be over.
             del self._unproven[next(iter(self._unproven))]
+            self.forgotten += 1
 
     def _keep_orphans(self, orphans: Sequence[SentRange]) -> None:
         # Their connections' rows were dropped and come with the next comparison; or their user is gone.
         until = time.monotonic() + _ORPHAN_SECONDS
-        for sent in orphans[: _MAX_ORPHANS - len(self._orphans)]:
+        room = _MAX_ORPHANS - len(self._orphans)
+        for sent in orphans[:room]:
             self._orphans[sent] = until
+        self._drop(orphans[room:])
+
+    def _drop(self, ranges: Sequence[SentRange]) -> None:
+        self.dropped += sum(sent.last - sent.first + 1 for sent in ranges)
 
     async def _adopt(self, connection: asyncpg.Connection) -> None:
         now = time.monotonic()
+        self._drop([sent for sent, until in self._orphans.items() if until <= now])
         self._orphans = {sent: until for sent, until in self._orphans.items() if until > now}
         for batch in in_batches(list(self._orphans)):
             left = set(await write_all(batch, partial(message_log.add_many, connection)))

@@ -19,7 +19,7 @@ from jasaweb_rt.exceptions import OverloadedError
 from jasaweb_rt.message_log import MessageLog
 from jasaweb_rt.upkeep import Pace, Upkeep
 
-__all__ = ["Limits", "Recorder"]
+__all__ = ["Limits", "Recorder", "RecorderDrops"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +34,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     reconcile_seconds: float = 30.0
     """Between two comparisons with the core's own list, and so the least between two notes of a last activity."""
     pace: Pace = Pace()
+
+
+class RecorderDrops(msgspec.Struct, frozen=True):
+    """What was not written down, or not in time, since the start."""
+
+    connection_rows: int = 0
+    """Rows of connections that found too many waiting; the next comparison makes them good."""
+    messages: int = 0
+    """Messages that were sent and are not in the log, since their connection had no row in time."""
+    proofs: int = 0
+    """Connections whose messages stay undelivered in the log, since too many were waiting for their proof."""
 
 
 class Recorder:
@@ -69,6 +80,16 @@ class Recorder:
     def waiting(self) -> int:
         """How many rows of connections wait to be written."""
         return self._rows.waiting
+
+    @property
+    def drops(self) -> RecorderDrops:
+        """What was not written down so far."""
+        messages = self._messages
+        return RecorderDrops(
+            connection_rows=self._rows.dropped,
+            messages=0 if messages is None else messages.dropped,
+            proofs=0 if messages is None else messages.forgotten,
+        )
 
     def opened(self, event: Connected) -> None:
         """A connection was opened."""

@@ -154,6 +154,8 @@ struct Waiting {
     events: VecDeque<Event>,
     /// Bytes of the client frames among them.
     frame_bytes: usize,
+    /// The most events that have waited.
+    most: usize,
 }
 
 impl EventQueue {
@@ -193,6 +195,7 @@ impl EventQueue {
         }
         waiting.frame_bytes = frame_bytes;
         waiting.events.push_back(event);
+        waiting.most = waiting.most.max(waiting.events.len());
         if waiting.events.len() == 1 {
             self.wake.wake();
         }
@@ -221,6 +224,12 @@ impl EventQueue {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
+    }
+
+    /// The most events that have waited.
+    #[must_use]
+    pub fn high_water(&self) -> usize {
+        self.waiting.lock().most
     }
 }
 
@@ -307,5 +316,7 @@ mod tests {
             assert!(queue.offer(end()));
         }
         assert!(!queue.offer(end()));
+        assert_eq!(queue.drain(MAX_EVENTS).len(), MAX_EVENTS);
+        assert_eq!(queue.high_water(), MAX_EVENTS_WITH_ENDS);
     }
 }

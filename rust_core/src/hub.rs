@@ -37,7 +37,10 @@ struct Inner {
     index: Arc<Index>,
     shards: Vec<ShardHandle>,
     next_connection: AtomicU64,
+    // Counted by whichever thread calls.
+    frames_encoded: AtomicU64,
     frames_published: AtomicU64,
+    sends_refused: AtomicU64,
 }
 
 /// One shard as the hub sees it.
@@ -71,7 +74,9 @@ impl Hub {
             index,
             shards,
             next_connection: AtomicU64::new(1),
+            frames_encoded: AtomicU64::new(0),
             frames_published: AtomicU64::new(0),
+            sends_refused: AtomicU64::new(0),
         }))
     }
 
@@ -80,6 +85,13 @@ impl Hub {
         let shard = self.shard_of(&admitted.identity.user_id);
         let number = (self.0.next_connection.fetch_add(1, Relaxed) << 8) | shard as u64;
         let _ = self.0.shards[shard].tell(Command::Join(Box::new(admitted), number));
+    }
+
+    /// Encodes a message, to be published once or often. [`Error::NotUtf8`] where `payload` is not.
+    pub fn encode(&self, payload: &[u8]) -> Result<Frame, Error> {
+        let frame = Frame::text(payload)?;
+        self.0.frames_encoded.fetch_add(1, Relaxed);
+        Ok(frame)
     }
 
     /// To every connection of a user.
@@ -100,16 +112,14 @@ impl Hub {
                 parts.of(&user_id).push((user_id, frame));
             }
         }
-        parts.send(Command::ToUsers)?;
+        self.count_refusal(parts.send(Command::ToUsers))?;
         self.0.frames_published.fetch_add(published, Relaxed);
         Ok(connections)
     }
 
     /// To every connection of an audience.
     pub fn to_audience(&self, audience: Audience, frame: &Frame) -> Result<usize, Error> {
-        if self.0.shards.iter().any(ShardHandle::is_overloaded) {
-            return Err(Error::Overloaded { limit: SHARD_BACKLOG_BYTES });
-        }
+        self.count_refusal(check_load(&self.0.shards))?;
         for shard in &self.0.shards {
             shard.tell(Command::ToAudience(audience, frame.clone()))?;
         }
@@ -123,9 +133,7 @@ impl Hub {
     /// To one connection: 1, or 0 where it is not open.
     pub fn to_connection(&self, connection_id: &str, frame: Frame) -> Result<usize, Error> {
         let Some((number, shard)) = self.find(connection_id) else { return Ok(0) };
-        if shard.is_overloaded() {
-            return Err(Error::Overloaded { limit: SHARD_BACKLOG_BYTES });
-        }
+        self.count_refusal(check_load([shard]))?;
         shard.tell(Command::ToConnection(number, frame))?;
         self.0.frames_published.fetch_add(1, Relaxed);
         Ok(1)
@@ -235,14 +243,22 @@ impl Hub {
         self.0.index.users()
     }
 
-    /// Counters of all shards together.
+    /// Counters of all shards together, and the hub's own count of encoded messages.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for shard in &self.0.shards {
             totals.add(&shard.counters);
         }
+        totals.frames_encoded += self.0.frames_encoded.load(Relaxed);
         totals
+    }
+
+    /// Direct sends, each a call, that were refused with [`Error::Overloaded`]. What is durable is published again by
+    /// its caller, and not counted.
+    #[must_use]
+    pub fn sends_refused(&self) -> u64 {
+        self.0.sends_refused.load(Relaxed)
     }
 
     /// Frames handed to the hub, each counted once whatever its audience.
@@ -275,6 +291,13 @@ impl Hub {
         (self.0.index.hash(user_id) as u32 as usize) % self.0.shards.len()
     }
 
+    fn count_refusal<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if matches!(outcome, Err(Error::Overloaded { .. })) {
+            self.0.sends_refused.fetch_add(1, Relaxed);
+        }
+        outcome
+    }
+
     /// The number and shard of an open connection of this node.
     fn find(&self, connection_id: &str) -> Option<(u64, &ShardHandle)> {
         let (node_id, number) = connection_id.rsplit_once('-')?;
@@ -287,6 +310,14 @@ impl Hub {
         let Some((number, shard)) = self.find(connection_id) else { return Ok(false) };
         shard.tell(command(number)).map(|()| true)
     }
+}
+
+/// Whether every shard that is to be told something still takes it.
+fn check_load<'a>(shards: impl IntoIterator<Item = &'a ShardHandle>) -> Result<(), Error> {
+    if shards.into_iter().any(ShardHandle::is_overloaded) {
+        return Err(Error::Overloaded { limit: SHARD_BACKLOG_BYTES });
+    }
+    Ok(())
 }
 
 /// The id of a connection as the world sees it: the node's id, then the number.
@@ -311,9 +342,7 @@ impl<'a, T> Parts<'a, T> {
 
     fn send(self, command: impl Fn(Vec<T>) -> Command) -> Result<(), Error> {
         let shards = &self.hub.0.shards;
-        if shards.iter().zip(&self.items).any(|(shard, items)| !items.is_empty() && shard.is_overloaded()) {
-            return Err(Error::Overloaded { limit: SHARD_BACKLOG_BYTES });
-        }
+        check_load(shards.iter().zip(&self.items).filter(|(_, items)| !items.is_empty()).map(|(shard, _)| shard))?;
         for (shard, items) in shards.iter().zip(self.items) {
             if !items.is_empty() {
                 shard.tell(command(items))?;

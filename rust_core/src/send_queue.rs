@@ -118,6 +118,19 @@ impl SendQueue {
         self.bytes = self.frames.front().map_or(0, |frame| frame.len() - self.offset);
     }
 
+    /// How many frames wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// How many of them are messages, and not control frames, which have the highest bit of their opcode set (RFC 6455
+    /// section 5.5).
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.frames.iter().filter(|frame| frame.first().is_some_and(|first| first & 0x08 == 0)).count()
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -154,6 +167,15 @@ mod tests {
         let mut queue = SendQueue::default();
         assert_eq!(queue.push(Bytes::from_static(b"too long"), 4), Ok(()));
         assert_eq!(queue.push(Bytes::from_static(b"x"), 4), Err(Full));
+    }
+
+    #[test]
+    fn messages_are_told_from_control_frames() {
+        let mut queue = SendQueue::default();
+        for first in [0x81, 0xC1, 0x88, 0x89, 0x8A] {
+            queue.push_control(Bytes::from(vec![first, 0]));
+        }
+        assert_eq!((queue.len(), queue.messages()), (5, 2));
     }
 
     #[test]

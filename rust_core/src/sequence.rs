@@ -85,6 +85,12 @@ impl<F> Sequence<F> {
         self.waiting.is_some()
     }
 
+    /// How many frames are parked.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.parked.len())
+    }
+
     /// A frame with its number and the version of the unread count that it carries.
     pub fn offer(&mut self, seq: u64, rev: u64, frame: F) -> Verdict<F> {
         if self.last.is_some_and(|last| seq <= last) {

@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     error::Error,
     events::EventQueue,
-    front_door::{self, FrontDoor},
+    front_door::{self, FrontDoor, Refusals},
     hub::{Hub, ShardHandle},
     index::Index,
     log, shard,
@@ -127,10 +127,10 @@ impl Server {
         self.front_door.set_draining(draining);
     }
 
-    /// WebSocket requests that were refused.
+    /// WebSocket requests that were refused since the start, by reason.
     #[must_use]
-    pub fn handshakes_refused(&self) -> u64 {
-        self.front_door.refusals().total()
+    pub fn refusals(&self) -> Refusals {
+        self.front_door.refusals()
     }
 
     /// Closes every connection with 1001 and ends all threads; returns when that is done, at the latest a second after

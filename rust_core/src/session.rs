@@ -270,4 +270,6 @@ impl Session {
 }
 
 #[cfg(test)]
+mod counting_tests;
+#[cfg(test)]
 mod tests;

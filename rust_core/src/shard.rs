@@ -11,7 +11,10 @@ use std::{
     collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -148,6 +151,7 @@ impl Shard {
                 () = std::future::ready(()), if is_writing => {}
                 () = sleep(Duration::from_millis(wait.unwrap_or_default())), if wait.is_some() => {}
             }
+            context.counters.backlog_high_water_bytes.raise(backlog.load(Relaxed));
             let now = context.clock.now_ms();
             self.remove_departed(now);
             let held = Held::new(backlog, batch.iter().map(Command::cost).sum());
@@ -296,6 +300,7 @@ impl Shard {
         self.numbers.insert(number, Rc::clone(&session));
         self.context.counters.connections_opened.add(1);
         self.context.events.tell(session.connected_event());
+        self.context.counters.frames_encoded.add(1);
         if session.enqueue(&Frame::welcome(), true, now) == Enqueued::FlushDue {
             self.due.push_back(Rc::clone(&session));
         }

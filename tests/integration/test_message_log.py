@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from websockets.asyncio.client import ClientConnection
 
+from jasaweb_rt import message_log as bookkeeping
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import message_log
 from jasaweb_rt.database.message_log import Proof, SentRange
@@ -268,6 +269,28 @@ async def test_what_was_sent_waits_for_its_connections_row(database_url: str, co
             recorder.reconcile_soon()
             await recorder.record()
             assert await delivered(connection) == {1: True, 2: True}
+
+
+async def test_messages_whose_connection_never_gets_a_row_are_counted(
+    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookkeeping, "_ORPHAN_SECONDS", 0.0)
+    await add_users(connection, ("anna", "client"))
+    late = msgspec.structs.replace(AT_ONCE, reconcile_seconds=3600)
+    async with recording(database_url, deaf=True, limits=late) as (server, recorder, _):
+        await recorder.record()
+        async with opened(server, "anna") as socket:
+            server.publish([("anna", seq, seq, "{}") for seq in (1, 2, 3)])
+            await frames(socket, 3)
+            while not recorder.drops.messages:
+                await recorder.record()
+            assert recorder.drops.messages == 3
+            monkeypatch.setattr(bookkeeping, "_MAX_ORPHANS", 0)
+            server.publish([("anna", 4, 4, "{}")])
+            await frames(socket, 1)
+            while recorder.drops.messages < 4:
+                await recorder.record()
+    assert recorder.drops.proofs == 0
 
 
 async def test_a_wide_range_and_many_connections_go_in_pieces(

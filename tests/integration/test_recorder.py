@@ -114,7 +114,7 @@ async def test_a_burst_beyond_the_bounds_is_made_good(database_url: str, connect
     limits = msgspec.structs.replace(AT_ONCE, max_waiting=3)
     async with recording(database_url, limits=limits) as (server, recorder, _):
         async with opened_many(server, ("anna", "client"), count=10):
-            await until(lambda: recorder.waiting == 3)
+            await until(lambda: recorder.waiting == 3 and recorder.drops.connection_rows == 7)
             while len(await states(connection)) < 10:
                 await recorder.record()
             assert await states(connection) == [("anna", "active")] * 10

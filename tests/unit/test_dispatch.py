@@ -117,3 +117,4 @@ async def test_too_many_are_refused_and_not_dropped_in_silence(monkeypatch: pyte
     for seq in range(3):
         waiting.put(ack("anna", seq))
     assert [error["code"] for error in server.told] == ["overloaded"]
+    assert waiting.refused == 1

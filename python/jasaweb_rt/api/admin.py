@@ -44,9 +44,18 @@ class StatusBody(msgspec.Struct, frozen=True, rename="camel"):
     deliveries: int
     writes: int
     bytes_written: int
+    coalesced_writes: int
     slow_consumers: int
+    frames_dropped: int
+    """For a connection that did not keep up, was being closed, or ended; durable ones come when it resumes."""
+    sends_refused: int
+    """Direct sends that were refused because a shard was overloaded."""
     events_dropped: int
     backlog_bytes: int
+    queue_high_water_bytes: int
+    """The most bytes that have waited for one connection."""
+    backlog_high_water_bytes: int
+    """The most bytes that have waited for one shard."""
     panics: int
     rates: Rates
 
@@ -135,11 +144,15 @@ class AdminController(Controller):
         stats = gateway.server.stats()
         rates = gateway.rate_meter.rates(stats, time.monotonic())
         counters = {name: getattr(stats, name) for name in StatusBody.__struct_fields__ if hasattr(stats, name)}
+        drops = stats.drops
         return StatusBody(
             node_id=gateway.server.node_id,
             draining=gateway.is_draining,
             relay_ready=gateway.is_relay_ready,
             rates=rates,
+            frames_dropped=drops.slow_consumer + drops.no_pong + drops.closing + drops.disconnected,
+            sends_refused=drops.overloaded,
+            events_dropped=drops.events,
             **counters,
         )
 

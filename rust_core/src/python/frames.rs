@@ -6,24 +6,24 @@ use pyo3::{
     types::{PyBytes, PyString},
 };
 
-use crate::frame::Frame;
+use crate::{frame::Frame, hub::Hub};
 
 static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// A frame from `str`, `bytes`, or a message struct, which `jasaweb_rt.messages.encode` turns into `bytes`; to be
-/// deflated from `compress_min_bytes` on.
-pub(super) fn extract(value: &Bound<'_, PyAny>, compress_min_bytes: usize) -> PyResult<Frame> {
-    Ok(plain(value)?.deflatable(compress_min_bytes))
+/// A frame for `hub` from `str`, `bytes`, or a message struct, which `jasaweb_rt.messages.encode` turns into `bytes`; to
+/// be deflated from `compress_min_bytes` on.
+pub(super) fn extract(hub: &Hub, value: &Bound<'_, PyAny>, compress_min_bytes: usize) -> PyResult<Frame> {
+    Ok(plain(hub, value)?.deflatable(compress_min_bytes))
 }
 
-fn plain(value: &Bound<'_, PyAny>) -> PyResult<Frame> {
+fn plain(hub: &Hub, value: &Bound<'_, PyAny>) -> PyResult<Frame> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(Frame::text(bytes.as_bytes())?);
+        return Ok(hub.encode(bytes.as_bytes())?);
     }
     if let Ok(text) = value.cast::<PyString>() {
-        return Ok(Frame::text(text.to_cow()?.as_bytes())?);
+        return Ok(hub.encode(text.to_cow()?.as_bytes())?);
     }
     let encode = ENCODE.import(value.py(), "jasaweb_rt.messages", "encode")?;
     let encoded = encode.call1((value,))?;
-    Ok(Frame::text(encoded.cast::<PyBytes>()?.as_bytes())?)
+    Ok(hub.encode(encoded.cast::<PyBytes>()?.as_bytes())?)
 }

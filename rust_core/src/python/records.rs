@@ -2,27 +2,127 @@
 
 use pyo3::prelude::*;
 
-use crate::{progress, session};
+use crate::{events::EventQueue, front_door::Refusals, metrics::Totals, progress, server::Server, session};
 
-/// Counters since `start`; `connections`, `users` and `backlog_bytes` are as of now.
+/// What the core has counted since `start`, and how things stand.
 #[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
 pub(super) struct Stats {
-    pub(super) connections: usize,
-    pub(super) users: usize,
-    pub(super) connections_opened: u64,
-    pub(super) connections_closed: u64,
-    pub(super) handshakes_refused: u64,
-    pub(super) frames_published: u64,
-    pub(super) deliveries: u64,
-    pub(super) writes: u64,
-    pub(super) arrays: u64,
-    pub(super) bytes_written: u64,
-    pub(super) compressions: u64,
-    pub(super) frames_received: u64,
-    pub(super) slow_consumers: u64,
-    pub(super) events_dropped: u64,
-    pub(super) backlog_bytes: usize,
-    pub(super) panics: u64,
+    connections: usize,
+    users: usize,
+    backlog_bytes: usize,
+    connections_opened: u64,
+    connections_closed: u64,
+    handshakes_refused: u64,
+    refusals: Py<HandshakeRefusals>,
+    frames_published: u64,
+    frames_encoded: u64,
+    deliveries: u64,
+    writes: u64,
+    arrays: u64,
+    frames_written: u64,
+    coalesced_writes: u64,
+    coalesced_frames: u64,
+    bytes_written: u64,
+    compressions: u64,
+    frames_received: u64,
+    slow_consumers: u64,
+    drops: Py<Drops>,
+    panics: u64,
+    queue_high_water_bytes: u64,
+    backlog_high_water_bytes: u64,
+    events_high_water: usize,
+}
+
+impl Stats {
+    /// As of now. Nothing waits for a shard.
+    pub(super) fn of(py: Python<'_>, server: &Server, events: &EventQueue) -> PyResult<Self> {
+        let hub = server.hub()?;
+        let (totals, refusals) = (hub.totals(), server.refusals());
+        Ok(Self {
+            connections: hub.total(),
+            users: hub.users(),
+            backlog_bytes: hub.backlog_bytes(),
+            connections_opened: totals.connections_opened,
+            connections_closed: totals.connections_closed,
+            handshakes_refused: refusals.total(),
+            refusals: Py::new(py, HandshakeRefusals::from(refusals))?,
+            frames_published: hub.frames_published(),
+            frames_encoded: totals.frames_encoded,
+            deliveries: totals.deliveries,
+            writes: totals.writes,
+            arrays: totals.arrays,
+            frames_written: totals.frames_written,
+            coalesced_writes: totals.coalesced_writes,
+            coalesced_frames: totals.coalesced_frames,
+            bytes_written: totals.bytes_written,
+            compressions: totals.compressions,
+            frames_received: totals.frames_received,
+            slow_consumers: totals.slow_consumers,
+            drops: Py::new(py, Drops::of(&totals, hub.sends_refused(), events))?,
+            panics: totals.panics,
+            queue_high_water_bytes: totals.queue_high_water_bytes,
+            backlog_high_water_bytes: totals.backlog_high_water_bytes,
+            events_high_water: events.high_water(),
+        })
+    }
+}
+
+/// What did not get through since `start`, by reason.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct Drops {
+    slow_consumer: u64,
+    no_pong: u64,
+    closing: u64,
+    disconnected: u64,
+    duplicate: u64,
+    superseded: u64,
+    outdated: u64,
+    overloaded: u64,
+    client_rate: u64,
+    client_backlog: u64,
+    client_refused: u64,
+    events: u64,
+    progress: u64,
+}
+
+impl Drops {
+    fn of(totals: &Totals, overloaded: u64, events: &EventQueue) -> Self {
+        Self {
+            slow_consumer: totals.dropped_slow_consumer,
+            no_pong: totals.dropped_no_pong,
+            closing: totals.dropped_closing,
+            disconnected: totals.dropped_disconnected,
+            duplicate: totals.dropped_duplicate,
+            superseded: totals.dropped_superseded,
+            outdated: totals.dropped_outdated,
+            overloaded,
+            client_rate: totals.refused_by_rate,
+            client_backlog: totals.refused_by_backlog,
+            client_refused: totals.refused_by_program,
+            events: events.dropped(),
+            progress: events.progress.dropped(),
+        }
+    }
+}
+
+/// WebSocket requests that were refused since `start`, by reason.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct HandshakeRefusals {
+    draining: u64,
+    tls: u64,
+    malformed: u64,
+    origin: u64,
+    rate: u64,
+    address_full: u64,
+    server_full: u64,
+    authentication: u64,
+}
+
+impl From<Refusals> for HandshakeRefusals {
+    fn from(refusals: Refusals) -> Self {
+        let Refusals { draining, tls, malformed, origin, rate, address_full, server_full, authentication } = refusals;
+        Self { draining, tls, malformed, origin, rate, address_full, server_full, authentication }
+    }
 }
 
 /// One open connection, as of now.

@@ -64,7 +64,7 @@ impl FanoutServer {
     }
 
     fn frame(&self, value: &Bound<'_, PyAny>) -> PyResult<Frame> {
-        frames::extract(value, self.config.compress_min_bytes)
+        frames::extract(self.hub()?, value, self.config.compress_min_bytes)
     }
 }
 
@@ -220,11 +220,11 @@ impl FanoutServer {
     }
 
     fn broadcast_many(&self, py: Python<'_>, items: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<usize> {
+        let hub = self.hub()?;
         let items = items
             .into_iter()
             .map(|(user_id, frame)| Ok((user_id, self.frame(&frame)?)))
             .collect::<PyResult<Vec<(String, Frame)>>>()?;
-        let hub = self.hub()?;
         Ok(py.detach(|| hub.to_many(items.iter().map(|(user_id, frame)| (user_id.as_str(), frame.clone()))))?)
     }
 
@@ -240,28 +240,8 @@ impl FanoutServer {
         Ok(self.hub()?.disconnect(connection_id, reason)?)
     }
 
-    fn stats(&self) -> PyResult<Stats> {
-        let server = self.server()?;
-        let hub = server.hub()?;
-        let totals = hub.totals();
-        Ok(Stats {
-            connections: hub.total(),
-            users: hub.users(),
-            connections_opened: totals.connections_opened,
-            connections_closed: totals.connections_closed,
-            handshakes_refused: server.handshakes_refused(),
-            frames_published: hub.frames_published(),
-            deliveries: totals.deliveries,
-            writes: totals.writes,
-            arrays: totals.arrays,
-            bytes_written: totals.bytes_written,
-            compressions: totals.compressions,
-            frames_received: totals.frames_received,
-            slow_consumers: totals.slow_consumers,
-            events_dropped: self.events.dropped(),
-            backlog_bytes: hub.backlog_bytes(),
-            panics: totals.panics,
-        })
+    fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
+        Stats::of(py, self.server()?, &self.events)
     }
 
     fn connections(&self, py: Python<'_>) -> PyResult<Vec<ConnectionInfo>> {
@@ -309,23 +289,25 @@ impl FanoutServer {
     }
 
     fn publish(&self, items: Vec<(String, u64, u64, Bound<'_, PyAny>)>) -> PyResult<usize> {
+        let hub = self.hub()?;
         let items = items
             .iter()
             .map(|(user_id, seq, rev, frame)| {
                 Ok(DurableFrame { user_id: user_id.as_str(), seq: *seq, rev: *rev, frame: self.frame(frame)? })
             })
             .collect::<PyResult<Vec<_>>>()?;
-        Ok(self.hub()?.publish(items)?)
+        Ok(hub.publish(items)?)
     }
 
     fn publish_read(&self, items: Vec<(String, u64, Bound<'_, PyAny>)>) -> PyResult<usize> {
+        let hub = self.hub()?;
         let items = items
             .iter()
             .map(|(user_id, rev, frame)| {
                 Ok(ReadFrame { user_id: user_id.as_str(), rev: *rev, frame: self.frame(frame)? })
             })
             .collect::<PyResult<Vec<_>>>()?;
-        Ok(self.hub()?.publish_read(items)?)
+        Ok(hub.publish_read(items)?)
     }
 
     fn announce_heads(&self, items: Vec<(String, u64)>) -> PyResult<()> {

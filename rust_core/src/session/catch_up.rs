@@ -35,7 +35,14 @@ impl Session {
 
     /// Works in an answer; returns whether the session has to be flushed.
     pub(crate) fn answer(&self, answer: SyncAnswer, now: u64) -> Enqueued {
-        if self.is_closing() || !self.sequence.borrow().is_waiting() {
+        let counters = &self.context.counters;
+        let mut dropped = answer.frames.len() + self.sequence.borrow().parked();
+        if self.is_closing() {
+            counters.dropped_closing.add(answer.frames.len() as u64);
+            return Enqueued::Settled;
+        }
+        if !self.sequence.borrow().is_waiting() {
+            counters.dropped_superseded.add(dropped as u64);
             return Enqueued::Settled;
         }
         self.membership.set_role(Some(answer.role));
@@ -44,6 +51,7 @@ impl Session {
         if let Some(preface) = &answer.preface {
             due = self.enqueue(preface, false, now);
             if self.is_closing() {
+                counters.dropped_closing.add(answer.frames.len() as u64);
                 return due;
             }
         }
@@ -53,14 +61,16 @@ impl Session {
         }
         let next = self.sequence.borrow_mut().answer(answer.frames, answer.through, answer.head, answer.rev, |frame| {
             let mut outbound = self.outbound.borrow_mut();
-            let queued =
-                outbound.queue.push(self.wire_of(&frame).clone(), self.context.config.send_queue_bytes).is_ok();
-            self.context.counters.deliveries.add(u64::from(queued));
+            let limit = self.context.config.send_queue_bytes;
+            let queued = outbound.queue.push(self.wire_of(&frame).clone(), limit).is_ok();
+            dropped -= usize::from(queued);
+            counters.deliveries.add(u64::from(queued));
             if queued {
                 due = outbound.list().or(due);
             }
             queued
         });
+        counters.dropped_superseded.add((dropped - self.sequence.borrow().parked()) as u64);
         match next {
             Next::Live => {}
             Next::AskWhenDrained if self.has_unwritten() => self.page_wanted.set(true),
@@ -81,6 +91,7 @@ impl Session {
         let Some(Joining { early_reads, .. }) = joining.as_deref_mut() else { return false };
         if early_reads.len() == MAX_EARLY_READS {
             early_reads.remove(0);
+            self.context.counters.dropped_outdated.add(1);
         }
         early_reads.push((rev, frame.clone()));
         true

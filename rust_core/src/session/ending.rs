@@ -56,9 +56,19 @@ impl Session {
             return;
         }
         {
+            let counters = &self.context.counters;
+            counters.slow_consumers.add(u64::from(reason == CloseReason::SlowConsumer));
             let mut outbound = self.outbound.borrow_mut();
-            if matches!(reason, CloseReason::SlowConsumer | CloseReason::NoPong) {
+            let dropped = match reason {
+                CloseReason::SlowConsumer => Some(&counters.dropped_slow_consumer),
+                CloseReason::NoPong => Some(&counters.dropped_no_pong),
+                _ => None,
+            };
+            if let Some(dropped) = dropped {
+                counters.queue_high_water_bytes.raise(outbound.queue.bytes());
+                let waiting = outbound.queue.messages();
                 outbound.drop_unstarted();
+                dropped.add((waiting - outbound.queue.messages()) as u64);
             }
             outbound.queue.push_control(Frame::close(&reason).wire().clone());
         }
@@ -98,7 +108,13 @@ impl Session {
 
     /// Counts and tells that it has ended, once its task has.
     pub(crate) fn take_leave(&self) {
-        self.context.counters.connections_closed.add(1);
+        let counters = &self.context.counters;
+        counters.connections_closed.add(1);
+        let queue = &self.outbound.borrow().queue;
+        counters.queue_high_water_bytes.raise(queue.bytes());
+        let early_reads = self.joining.borrow().as_ref().map_or(0, |joining| joining.early_reads.len());
+        let waiting = queue.messages() + self.sequence.borrow().parked() + early_reads;
+        counters.dropped_disconnected.add(waiting as u64);
         self.context.events.progress.note(self.take_progress());
         self.context.events.tell(self.disconnected_event());
     }

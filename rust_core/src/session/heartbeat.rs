@@ -47,6 +47,8 @@ impl Session {
         {
             self.ask(now);
         }
+        // A connection that is blocked is not flushed for long.
+        self.context.counters.queue_high_water_bytes.raise(self.outbound.borrow().queue.bytes());
         self.release_idle_buffer(now);
         if self.is_overdue(now) {
             self.begin_close(CloseReason::NoPong, now);

@@ -17,6 +17,7 @@ impl Session {
         let (config, now) = (&self.context.config, self.context.clock.now_ms());
         let allowed = self.rate.borrow_mut().allows(now, config.message_rate, config.message_burst);
         if !allowed {
+            self.context.counters.refused_by_rate.add(1);
             self.begin_close(CloseReason::RateLimit, now);
         }
         allowed
@@ -32,12 +33,14 @@ impl Session {
             frame,
         });
         if !delivered {
+            self.context.counters.refused_by_backlog.add(1);
             self.begin_close(CloseReason::TryAgainLater, self.context.clock.now_ms());
         }
     }
 
     /// Answers a client frame that was refused, and counts it; one too many ends the connection.
     pub(crate) fn refuse(&self, answer: &Frame, now: u64) -> Enqueued {
+        self.context.counters.refused_by_program.add(1);
         let due = self.enqueue(answer, false, now);
         self.count_refusal(now);
         due

@@ -95,6 +95,7 @@ impl Session {
             return self.send(std::iter::once(frame), now);
         }
         if self.is_over() {
+            self.context.counters.dropped_closing.add(1);
             return Enqueued::Settled;
         }
         self.queue(self.outbound.borrow_mut(), std::iter::once(frame), now)
@@ -102,7 +103,9 @@ impl Session {
 
     /// Sends frames, in order: a quiet session is written to at once, past its queue; else they are queued.
     pub(crate) fn send<'a>(&self, frames: impl Iterator<Item = &'a Frame> + Clone, now: u64) -> Enqueued {
+        let counters = &self.context.counters;
         if self.is_over() {
+            counters.dropped_closing.add(frames.count() as u64);
             return Enqueued::Settled;
         }
         let mut outbound = self.outbound.borrow_mut();
@@ -124,42 +127,45 @@ impl Session {
             return Enqueued::Settled;
         }
         let written = match self.write_slices(&slices[..filled]) {
-            Ok(written) => {
-                self.wrote(&mut outbound, written, now);
-                written
-            }
+            Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => {
                 drop(outbound);
+                let lost = frames.count() as u64;
+                counters.deliveries.add(lost);
+                counters.dropped_disconnected.add(lost);
                 self.fail(&error);
                 return Enqueued::Settled;
             }
         };
-        self.context.counters.deliveries.add(filled as u64);
-        if written < bytes {
-            outbound.queue.wrote_directly(frames.take(filled).map(|frame| self.wire_of(frame)), written);
-        } else {
+        counters.deliveries.add(filled as u64);
+        if written == bytes {
             outbound.queue.count_written(written);
-            if filled < MAX_SLICES {
-                return Enqueued::Settled;
-            }
+        } else {
+            outbound.queue.wrote_directly(frames.take(filled).map(|frame| self.wire_of(frame)), written);
         }
-        self.queue(outbound, rest, now)
+        if written > 0 {
+            let finished = filled - outbound.queue.len();
+            self.wrote(&mut outbound, written, finished, now);
+        }
+        if written == bytes && filled < MAX_SLICES { Enqueued::Settled } else { self.queue(outbound, rest, now) }
     }
 
     /// Queues frames, and lists the session to be flushed where something waits.
     fn queue<'a>(
         &self,
         mut outbound: RefMut<'_, Outbound>,
-        frames: impl Iterator<Item = &'a Frame>,
+        mut frames: impl Iterator<Item = &'a Frame>,
         now: u64,
     ) -> Enqueued {
-        let limit = self.context.config.send_queue_bytes;
-        for frame in frames {
-            self.context.counters.deliveries.add(1);
+        let (limit, counters) = (self.context.config.send_queue_bytes, &self.context.counters);
+        while let Some(frame) = frames.next() {
+            counters.deliveries.add(1);
             if outbound.queue.push(self.wire_of(frame).clone(), limit).is_err() {
                 drop(outbound);
-                self.context.counters.slow_consumers.add(1);
+                let others = frames.count() as u64;
+                counters.deliveries.add(others);
+                counters.dropped_slow_consumer.add(1 + others);
                 self.begin_close(CloseReason::SlowConsumer, now);
                 return Enqueued::Settled;
             }
@@ -179,17 +185,30 @@ impl Session {
 
     /// Queues a durable frame by the session's rule.
     pub(crate) fn enqueue_durable(&self, seq: u64, rev: u64, frame: Frame, lone: bool, now: u64) -> Enqueued {
+        let counters = &self.context.counters;
         if self.is_closing() {
+            counters.dropped_closing.add(1);
             return Enqueued::Settled;
         }
-        let verdict = self.sequence.borrow_mut().offer(seq, rev, frame);
+        let mut sequence = self.sequence.borrow_mut();
+        let parked = sequence.parked();
+        let verdict = sequence.offer(seq, rev, frame);
+        let dropped = (parked + 1).saturating_sub(sequence.parked());
+        drop(sequence);
         match verdict {
             Verdict::Deliver(frame) => self.enqueue(&frame, lone, now),
             Verdict::Gap => {
                 self.ask(now);
                 Enqueued::Settled
             }
-            Verdict::Duplicate | Verdict::Parked => Enqueued::Settled,
+            Verdict::Duplicate => {
+                counters.dropped_duplicate.add(1);
+                Enqueued::Settled
+            }
+            Verdict::Parked => {
+                counters.dropped_superseded.add(dropped as u64);
+                Enqueued::Settled
+            }
         }
     }
 
@@ -198,7 +217,11 @@ impl Session {
         if self.keep_early_read(rev, frame) {
             return Enqueued::Settled;
         }
-        if self.sequence.borrow_mut().admits_rev(rev) { self.enqueue(frame, lone, now) } else { Enqueued::Settled }
+        if !self.sequence.borrow_mut().admits_rev(rev) {
+            self.context.counters.dropped_outdated.add(1);
+            return Enqueued::Settled;
+        }
+        self.enqueue(frame, lone, now)
     }
 
     /// The earliest time in milliseconds at which a flush keeps to the coalescing window; `now` or before: at once.
@@ -210,14 +233,19 @@ impl Session {
     pub(crate) fn flush(&self, now: u64) {
         let mut outbound = self.outbound.borrow_mut();
         outbound.listed = false;
+        self.context.counters.queue_high_water_bytes.raise(outbound.queue.bytes());
         while !outbound.queue.is_empty() {
+            let waiting = outbound.queue.len();
             let result = if outbound.batching.enabled {
                 self.write_batched(&mut outbound)
             } else {
                 self.write_frames(&mut outbound)
             };
             match result {
-                Ok(written) => self.wrote(&mut outbound, written, now),
+                Ok(written) => {
+                    let finished = waiting - outbound.queue.len();
+                    self.wrote(&mut outbound, written, finished, now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     outbound.blocked = true;
                     self.wake();
@@ -303,9 +331,16 @@ impl Session {
         outbound.last_write_ms + self.context.config.coalesce.as_millis() as u64
     }
 
-    fn wrote(&self, outbound: &mut Outbound, written: usize, now: u64) {
+    /// Takes note of a write of `written` bytes that finished so many frames.
+    fn wrote(&self, outbound: &mut Outbound, written: usize, finished: usize, now: u64) {
         outbound.last_write_ms = now;
-        self.context.counters.writes.add(1);
-        self.context.counters.bytes_written.add(written as u64);
+        let counters = &self.context.counters;
+        counters.writes.add(1);
+        counters.frames_written.add(finished as u64);
+        counters.bytes_written.add(written as u64);
+        if finished > 1 {
+            counters.coalesced_writes.add(1);
+            counters.coalesced_frames.add(finished as u64);
+        }
     }
 }

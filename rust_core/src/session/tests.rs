@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// A moment on the session's clock by which everything that was spread over an interval is due.
-const LATER: u64 = 1_000_000;
+pub(super) const LATER: u64 = 1_000_000;
 
-async fn session(config: Config) -> (Session, Peer) {
+pub(super) async fn session(config: Config) -> (Session, Peer) {
     resumed(config, Resume::default()).await
 }
 
@@ -26,13 +26,13 @@ async fn resumed(config: Config, resume: Resume) -> (Session, Peer) {
 }
 
 /// The next bytes that the peer is sent.
-fn received(peer: &mut Peer, length: usize) -> Vec<u8> {
+pub(super) fn received(peer: &mut Peer, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     peer.read_exact(&mut bytes).unwrap();
     bytes
 }
 
-fn close_code(session: &Session) -> Option<u16> {
+pub(super) fn close_code(session: &Session) -> Option<u16> {
     session.closing.borrow().as_ref().map(|closing| closing.reason.code())
 }
 
@@ -41,16 +41,16 @@ fn requests(session: &Session) -> usize {
     session.context.events.drain(100).iter().filter(|event| is_request(event)).count()
 }
 
-fn text(length: usize) -> Frame {
+pub(super) fn text(length: usize) -> Frame {
     Frame::text(&vec![b'x'; length]).unwrap()
 }
 
-fn answer(through: u64, head: u64, frames: Vec<(u64, Frame)>) -> SyncAnswer {
+pub(super) fn answer(through: u64, head: u64, frames: Vec<(u64, Frame)>) -> SyncAnswer {
     SyncAnswer { role: Role::Client, head, through, rev: head, preface: None, restart: false, frames }
 }
 
 /// What the shard's sweep does to the session, and the pass after it.
-fn beat(session: &Session, now: u64, unix_now: u64) {
+pub(super) fn beat(session: &Session, now: u64, unix_now: u64) {
     if session.beat(now, unix_now) == Enqueued::FlushDue {
         session.flush(now);
     }
@@ -66,7 +66,7 @@ fn read_on(mut peer: Peer) -> JoinHandle<Vec<u8>> {
 }
 
 /// Queues frames until the socket is full and something waits.
-fn fill(session: &Session) {
+pub(super) fn fill(session: &Session) {
     while !session.is_blocked() {
         session.enqueue(&text(60_000), false, LATER);
         session.flush(LATER);

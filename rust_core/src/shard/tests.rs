@@ -7,6 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
+    command::DurableFrame,
     error::Error,
     events::Event,
     hub::{Hub, ShardHandle},
@@ -214,4 +215,22 @@ async fn what_is_for_one_does_not_overtake_a_broadcast() {
         received.extend_from_slice(&bytes[..read]);
     }
     assert!(received.ends_with(&[first.wire().as_ref(), second.wire()].concat()));
+}
+
+#[test]
+fn direct_sends_that_are_refused_are_counted_and_what_is_published_again_is_not() {
+    let running = Running::new();
+    let large = Frame::text(&vec![b'x'; 40 << 20]).unwrap();
+    let _member = running.index.enter(&"user-1".into(), 256);
+    for _ in 0..2 {
+        running.hub.to_audience(Audience::All, &large).unwrap();
+    }
+    let refused = |sent: Result<usize, Error>| assert!(matches!(sent, Err(Error::Overloaded { .. })), "{sent:?}");
+    refused(running.hub.to_audience(Audience::All, &large));
+    refused(running.hub.to_user("user-1", large.clone()));
+    refused(running.hub.to_connection("node-100", large.clone()));
+    assert_eq!(running.hub.to_user("user-2", large.clone()).unwrap(), 0);
+    assert_eq!(running.hub.sends_refused(), 3);
+    refused(running.hub.publish([DurableFrame { user_id: "user-1", seq: 1, rev: 1, frame: large }]));
+    assert_eq!(running.hub.sends_refused(), 3);
 }

@@ -53,6 +53,8 @@ async def test_the_status_counts(client: Client, gateway: Gateway, sockets: dict
     assert (body["connections"], body["users"], body["connectionsOpened"]) == (3, 3, 3)
     assert (body["nodeId"], body["draining"]) == (gateway.server.node_id, False)
     assert body["deliveries"] >= 3
+    assert [body[name] for name in ("framesDropped", "sendsRefused", "eventsDropped", "slowConsumers")] == [0] * 4
+    assert body["backlogHighWaterBytes"] > 0
     assert body["rates"]["connectionsOpened"] > 0
     assert set(body["rates"]) < set(body)
 

@@ -3,19 +3,22 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from jasaweb_rt import _core
+from jasaweb_rt.gateway import Gateway
 from tests.integration.http.conftest import Client
 from tests.support.people import bearer
+from tests.support.sockets import closed, opened, until
 
 pytestmark = pytest.mark.usefixtures("gateway")
 
 
 async def values(client: Client) -> dict[str, float]:
-    """Every sample by its name."""
+    """Every sample by its name, and its labels where it has some."""
     response = await client.get("/metrics")
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain")
     return {
-        sample.name: sample.value
+        sample.name + "".join(f"/{value}" for value in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(response.text)
         for sample in family.samples
     }
@@ -36,6 +39,63 @@ async def test_counters_grow_with_what_happens(client: Client) -> None:
     response = await client.post("/api/admin/websocket/broadcast", json=body, headers=bearer("admin"))
     assert response.status_code == 200
     assert (await values(client))["jasaweb_rt_frames_published_total"] == before + 1
+
+
+async def test_frames_and_writes_are_told_as_the_core_counts_them(client: Client, gateway: Gateway) -> None:
+    async with opened(gateway.server, "client") as socket:
+        for number in range(500):
+            gateway.server.broadcast_to_user("client", str(number))
+        while await socket.recv() != "499":
+            pass
+        await until(lambda: gateway.server.stats().frames_written >= 502)
+        stats, found = gateway.server.stats(), await values(client)
+    for name in ("frames_encoded", "deliveries", "writes", "frames_written", "coalesced_writes", "coalesced_frames"):
+        assert found[f"jasaweb_rt_{name}_total"] >= getattr(stats, name) > 0
+    assert found["jasaweb_rt_written_bytes_total"] >= stats.bytes_written > 1000
+    assert found["jasaweb_rt_queue_high_water_bytes"] >= stats.queue_high_water_bytes > 0
+    assert found["jasaweb_rt_backlog_high_water_bytes"] > 0
+    assert found["jasaweb_rt_events_high_water"] > 0
+
+
+async def test_drops_are_told_by_reason(client: Client, gateway: Gateway) -> None:
+    async with opened(gateway.server, "client", max_queue=1) as slow:
+        slow.transport.pause_reading()
+        while not gateway.server.stats().slow_consumers:
+            gateway.server.broadcast_to_user("client", f'"{"x" * 200_000}"')
+        slow.transport.resume_reading()
+        assert (await closed(slow))[0] == 4002
+    found = await values(client)
+    drops = gateway.server.stats().drops
+    assert found["jasaweb_rt_frames_dropped_total/slow_consumer"] == drops.slow_consumer > 0
+    assert found["jasaweb_rt_slow_consumers_total"] == 1
+    assert found["jasaweb_rt_handshakes_refused_total/authentication"] == 0
+
+
+async def test_everything_that_the_core_counts_is_told(client: Client) -> None:
+    found = await values(client)
+
+    def fields(record: type) -> set[str]:
+        return {name for name in vars(record) if not name.startswith("_")}
+
+    def reasons(name: str) -> set[str]:
+        return {sample.partition("/")[2] for sample in found if sample.startswith(f"jasaweb_rt_{name}_total/")}
+
+    elsewhere = {"bytes_written", "handshakes_refused", "refusals", "drops"}
+    for name in fields(_core.Stats) - elsewhere:
+        assert found.keys() & {f"jasaweb_rt_{name}", f"jasaweb_rt_{name}_total"}, name
+    assert reasons("handshakes_refused") == fields(_core.HandshakeRefusals)
+    elsewhere = {"overloaded", "client_rate", "client_backlog", "client_refused", "events", "progress"}
+    assert reasons("frames_dropped") == fields(_core.Drops) - elsewhere
+    assert reasons("client_frames_refused") == {"rate", "events_full", "dispatch_full", "content"}
+    for name in ("sends_refused", "events_dropped", "progress_dropped", "hook_events_dropped"):
+        assert found[f"jasaweb_rt_{name}_total"] == 0
+
+
+async def test_what_the_recorder_drops_is_told(client: Client) -> None:
+    found = await values(client)
+    for name in ("connection_rows", "messages", "proofs"):
+        assert found[f"jasaweb_rt_recorder_{name}_dropped_total"] == 0
+    assert found["jasaweb_rt_client_frames_refused_total/dispatch_full"] == 0
 
 
 async def test_openmetrics_comes_where_it_is_asked_for(client: Client) -> None:

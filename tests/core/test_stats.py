@@ -1,0 +1,157 @@
+"""`stats()`: what the core counts, seen from outside."""
+
+import asyncio
+
+import pytest
+from websockets.asyncio.client import connect
+
+from jasaweb_rt._core import FanoutServer, Stats
+from tests.core.conftest import StartServer
+from tests.support.sockets import closed, frame, opened, opened_many, socket_url, until
+from tests.support.tokens import connection_token
+
+
+def has_written_all(server: FanoutServer) -> bool:
+    """For a server that sends no pings and closes nobody."""
+    stats = server.stats()
+    return stats.frames_written == stats.deliveries
+
+
+async def test_a_message_is_encoded_once_whatever_its_receivers(start_server: StartServer) -> None:
+    server = start_server(ping_interval=0.0)
+    async with opened_many(server, ("anna", "client"), ("budi", "admin"), count=2):
+        welcomed = server.stats()
+        assert (welcomed.frames_encoded, welcomed.deliveries) == (4, 4)
+        server.broadcast_to_all("{}")
+        server.broadcast_to_users(["anna", "budi", "nobody"], "{}")
+        server.broadcast_many([("anna", "{}"), ("budi", "{}")])
+        await until(lambda: server.stats().deliveries == 16)
+        sent = server.stats()
+        assert (sent.frames_encoded - welcomed.frames_encoded, sent.frames_published) == (4, 6)
+        assert server.broadcast_to_user("nobody", "{}") == 0
+        assert server.stats().frames_encoded == sent.frames_encoded + 1
+        await until(lambda: has_written_all(server))
+
+
+async def test_a_burst_is_coalesced_and_a_lone_message_is_not(start_server: StartServer) -> None:
+    server = start_server(ping_interval=0.0)
+    async with opened(server, "anna") as socket:
+        server.broadcast_to_user("anna", "{}")
+        await frame(socket)
+        lone = server.stats()
+        assert (lone.writes, lone.frames_written, lone.coalesced_writes) == (2, 2, 0)
+        for number in range(2000):
+            server.broadcast_to_user("anna", str(number))
+        for number in range(2000):
+            assert await asyncio.wait_for(socket.recv(), 10) == str(number)
+        await until(lambda: has_written_all(server))
+        burst = server.stats()
+        assert burst.frames_written == 2002
+        assert 0 < burst.coalesced_writes <= burst.writes < 2002
+        # Each frame went alone or with others.
+        assert burst.frames_written - burst.coalesced_frames == burst.writes - burst.coalesced_writes
+        assert burst.queue_high_water_bytes > 0
+        assert burst.backlog_high_water_bytes >= 64
+        assert burst.backlog_bytes <= burst.backlog_high_water_bytes
+
+
+async def test_a_slow_consumer_raises_its_drops_and_the_high_water_mark(start_server: StartServer) -> None:
+    server = start_server(ping_interval=0.0, send_queue_bytes=65_536)
+    payload = f'"{"x" * 20_000}"'
+    async with opened(server, "anna", max_queue=1) as slow:
+        slow.transport.pause_reading()
+        while not server.stats().slow_consumers:
+            server.broadcast_to_user("anna", payload)
+            await asyncio.sleep(0)
+        stats = server.stats()
+        assert stats.drops.slow_consumer >= 3
+        assert 40_000 < stats.queue_high_water_bytes <= 65_536
+        server.broadcast_to_user("anna", payload)
+        await until(lambda: server.stats().drops.closing)
+        slow.transport.resume_reading()
+        assert (await closed(slow))[0] == 4002
+    await until(lambda: server.stats().connections_closed)
+    ended = server.stats()
+    assert ended.slow_consumers == 1
+    # The Close frame was written too.
+    written = ended.frames_written - 1
+    assert ended.deliveries == written + ended.drops.slow_consumer + ended.drops.disconnected
+
+
+async def test_what_waits_for_a_client_that_goes_is_dropped(start_server: StartServer) -> None:
+    server = start_server(ping_interval=0.0)
+    async with opened(server, "anna", max_queue=1) as socket:
+        socket.transport.pause_reading()
+        while not server.connections()[0].queued_bytes:
+            server.broadcast_to_user("anna", f'"{"x" * 50_000}"')
+        socket.transport.abort()
+    await until(lambda: server.stats().connections_closed)
+    stats = server.stats()
+    assert stats.drops.disconnected > 0
+    assert stats.deliveries == stats.frames_written + stats.drops.disconnected
+    assert stats.slow_consumers == 0
+
+
+async def test_a_handshake_that_is_refused_is_counted_by_its_reason(start_server: StartServer) -> None:
+    server = start_server(max_connections=1)
+    async with connect(socket_url(server, "?token=wrong")) as socket:
+        assert (await closed(socket))[0] == 1008
+    await until(lambda: server.stats().handshakes_refused == 1)
+    foreign = {"Authorization": f"Bearer {connection_token('anna')}", "Origin": "https://elsewhere.example"}
+    with pytest.raises(Exception, match="403"):
+        await connect(socket_url(server), additional_headers=foreign)
+
+    async def is_full() -> bool:
+        with pytest.raises(Exception, match=r"429|503"):
+            await connect(socket_url(server), additional_headers={"Authorization": foreign["Authorization"]})
+        return True
+
+    async with opened(server, "anna"):
+        assert await is_full()
+    refusals = server.stats().refusals
+    assert (refusals.authentication, refusals.origin, refusals.server_full) == (1, 1, 1)
+    assert server.stats().handshakes_refused == 3
+
+
+async def test_client_frames_that_are_refused_are_counted_by_who_refused_them(start_server: StartServer) -> None:
+    server = start_server(message_rate=1, message_burst=1)
+    async with opened(server, "anna") as socket:
+        (info,) = server.connections()
+        assert server.refuse(info.connection_id, "{}")
+        assert server.acknowledge(info.connection_id, 7, "{}")
+        assert [await frame(socket) for _ in range(2)] == [{}, {}]
+        await socket.send("1")
+        await socket.send("2")
+        assert (await closed(socket))[0] == 1008
+    stats = server.stats()
+    assert (stats.frames_received, stats.drops.client_refused, stats.drops.client_rate) == (1, 2, 1)
+
+
+async def test_durable_messages_that_are_not_needed_are_counted(start_server: StartServer) -> None:
+    server = start_server()
+    async with opened(server, "anna") as socket:
+        server.publish([("anna", 1, 1, '{"seq":1}'), ("anna", 1, 1, '{"seq":1}')])
+        server.publish_read([("anna", 5, '{"rev":5}'), ("anna", 4, '{"rev":4}')])
+        assert [await frame(socket) for _ in range(2)] == [{"seq": 1}, {"rev": 5}]
+        await until(lambda: server.stats().drops.outdated)
+        drops = server.stats().drops
+    assert (drops.duplicate, drops.outdated, drops.superseded) == (1, 1, 0)
+
+
+async def test_the_fullest_event_queue_is_remembered(server: FanoutServer) -> None:
+    server.fileno()
+    async with opened_many(server, ("anna", "client"), count=3):
+        assert server.stats().events_high_water == 3
+        assert len(server.drain_events()) == 3
+        assert server.stats().events_high_water == 3
+
+
+async def test_it_is_frozen_and_survives_the_stop(server: FanoutServer) -> None:
+    async with opened(server, "anna"):
+        pass
+    await asyncio.to_thread(server.stop, 1)
+    stats: Stats = server.stats()
+    assert (stats.connections, stats.connections_opened, stats.connections_closed) == (0, 1, 1)
+    for record, name in [(stats, "writes"), (stats.drops, "closing"), (stats.refusals, "origin")]:
+        with pytest.raises(AttributeError):
+            setattr(record, name, 1)
