@@ -50,6 +50,7 @@ impl Session {
         if self.is_closing() || self.aborted.get() {
             return;
         }
+        self.context.counters.slow_consumers.add(u64::from(reason == CloseReason::SlowConsumer));
         {
             let mut outbound = self.outbound.borrow_mut();
             if matches!(reason, CloseReason::SlowConsumer | CloseReason::NoPong) {

@@ -65,11 +65,31 @@ impl Session {
             }
         } else if outbound.queue.push(frame.wire().clone(), self.context.config.send_queue_bytes).is_err() {
             drop(outbound);
-            self.context.counters.slow_consumers.add(1);
+            return self.enqueue_to_full(frame, now);
+        }
+        if outbound.listed || outbound.blocked {
+            return Enqueued::Settled;
+        }
+        outbound.listed = true;
+        Enqueued::FlushDue
+    }
+
+    /// The same where the queue is full. It may be full because this pass has much for the session and has not written
+    /// yet: only one whose socket is full as well is too slow.
+    fn enqueue_to_full(&self, frame: &Frame, now: u64) -> Enqueued {
+        let listed = self.outbound.borrow().listed;
+        self.flush(now);
+        if self.aborted.get() {
+            return Enqueued::Settled;
+        }
+        let mut outbound = self.outbound.borrow_mut();
+        outbound.listed = listed;
+        if outbound.queue.push(frame.wire().clone(), self.context.config.send_queue_bytes).is_err() {
+            drop(outbound);
             self.begin_close(CloseReason::SlowConsumer, now);
             return Enqueued::Settled;
         }
-        if outbound.listed || outbound.blocked {
+        if listed || outbound.blocked {
             return Enqueued::Settled;
         }
         outbound.listed = true;
