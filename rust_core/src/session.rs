@@ -20,7 +20,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, sync::Notify};
+#[cfg(not(test))]
+use tokio::net::TcpStream as Socket;
+use tokio::sync::Notify;
 
 pub(crate) use self::outbound::Enqueued;
 use self::{
@@ -43,6 +45,9 @@ use crate::{
     sequence::Sequence,
     token::{Identity, Role},
 };
+// The same socket, but for what it takes at a time.
+#[cfg(test)]
+use crate::test_support::Socket;
 
 /// One open connection, as of now.
 #[derive(Debug, Clone)]
@@ -89,7 +94,7 @@ pub(crate) struct Context {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) number: u64,
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Socket,
     pub(crate) user_id: Arc<str>,
     pub(crate) context: Rc<Context>,
     /// Wakes the session's task.
@@ -125,7 +130,7 @@ impl Session {
     /// A session for an admitted socket, registered with this thread's reactor, and what was read of it already.
     pub(crate) fn new(admitted: Admitted, number: u64, context: Rc<Context>) -> io::Result<(Self, Bytes)> {
         let Admitted { socket, read_ahead, identity, resume, client_address, user_agent, slot } = admitted;
-        let socket = TcpStream::from_std(socket)?;
+        let socket = Socket::from_std(socket)?;
         let Identity { user_id, role, name, session_expires_at } = identity;
         let now = context.clock.now_ms();
         let membership = context.index.enter(&user_id, number);
