@@ -20,7 +20,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, sync::Notify};
+#[cfg(not(test))]
+use tokio::net::TcpStream as Socket;
+use tokio::sync::Notify;
 
 pub(crate) use self::outbound::Enqueued;
 use self::{
@@ -44,6 +46,9 @@ use crate::{
     sequence::Sequence,
     token::{Identity, Role},
 };
+// The same socket, but for what it takes at a time.
+#[cfg(test)]
+use crate::test_support::Socket;
 
 /// One open connection, as of now.
 #[derive(Debug, Clone)]
@@ -98,7 +103,7 @@ pub(crate) struct Session {
     pub(crate) seen: Cell<u64>,
     // What few sessions have at a time is boxed: the size of a session is paid for by every idle connection.
     closing: RefCell<Option<Box<Closing>>>,
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Socket,
     outbound: RefCell<Outbound>,
     aborted: Cell<bool>,
     /// It negotiated permessage-deflate.
@@ -134,7 +139,7 @@ impl Session {
     /// A session for an admitted socket, registered with this thread's reactor, and what was read of it already.
     pub(crate) fn new(admitted: Admitted, number: u64, context: Rc<Context>) -> io::Result<(Self, Bytes)> {
         let Admitted { socket, read_ahead, identity, resume, deflates, client_address, user_agent, slot } = admitted;
-        let socket = TcpStream::from_std(socket)?;
+        let socket = Socket::from_std(socket)?;
         let Identity { user_id, role, name, session_expires_at } = identity;
         let now = context.clock.now_ms();
         let membership = context.index.enter(&user_id, number);

@@ -387,4 +387,6 @@ fn shutting_down(number: u64, spread: Duration) -> CloseReason {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -158,19 +158,43 @@ impl Session {
         mut frames: impl Iterator<Item = &'a Frame>,
         now: u64,
     ) -> Enqueued {
-        let (limit, counters) = (self.context.config.send_queue_bytes, &self.context.counters);
+        let counters = &self.context.counters;
         while let Some(frame) = frames.next() {
             counters.deliveries.add(1);
-            if outbound.queue.push(self.wire_of(frame).clone(), limit).is_err() {
-                drop(outbound);
-                let others = frames.count() as u64;
-                counters.deliveries.add(others);
-                counters.dropped_slow_consumer.add(1 + others);
-                self.begin_close(CloseReason::SlowConsumer, now);
-                return Enqueued::Settled;
+            match self.push(&mut outbound, frame, now) {
+                Ok(true) => continue,
+                Ok(false) => {
+                    let dropped = 1 + frames.count() as u64;
+                    counters.deliveries.add(dropped - 1);
+                    counters.dropped_slow_consumer.add(dropped);
+                    drop(outbound);
+                    self.begin_close(CloseReason::SlowConsumer, now);
+                }
+                Err(error) => {
+                    let dropped = 1 + frames.count() as u64;
+                    counters.deliveries.add(dropped - 1);
+                    counters.dropped_disconnected.add(dropped);
+                    drop(outbound);
+                    self.fail(&error);
+                }
             }
+            return Enqueued::Settled;
         }
         if outbound.queue.is_empty() { Enqueued::Settled } else { outbound.list() }
+    }
+
+    /// Queues a frame; false where there is no room. The queue may be full because this turn has much for the session and
+    /// nothing of it was written yet, so the socket is asked first: only a client whose socket is full too is too slow.
+    fn push(&self, outbound: &mut Outbound, frame: &Frame, now: u64) -> io::Result<bool> {
+        let (wire, limit) = (self.wire_of(frame), self.context.config.send_queue_bytes);
+        if outbound.queue.push(wire.clone(), limit).is_ok() {
+            return Ok(true);
+        }
+        if outbound.blocked {
+            return Ok(false);
+        }
+        self.write_out(outbound, now)?;
+        Ok(outbound.queue.push(wire.clone(), limit).is_ok())
     }
 
     /// The bytes of a frame for this client.
@@ -233,37 +257,40 @@ impl Session {
     pub(crate) fn flush(&self, now: u64) {
         let mut outbound = self.outbound.borrow_mut();
         outbound.listed = false;
-        self.context.counters.queue_high_water_bytes.raise(outbound.queue.bytes());
-        while !outbound.queue.is_empty() {
-            let waiting = outbound.queue.len();
-            let result = if outbound.batching.enabled {
-                self.write_batched(&mut outbound)
-            } else {
-                self.write_frames(&mut outbound)
-            };
-            match result {
-                Ok(written) => {
-                    let finished = waiting - outbound.queue.len();
-                    self.wrote(&mut outbound, written, finished, now);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    outbound.blocked = true;
-                    self.wake();
-                    break;
-                }
-                Err(error) => {
-                    drop(outbound);
-                    self.fail(&error);
-                    return;
-                }
-            }
+        if let Err(error) = self.write_out(&mut outbound, now) {
+            drop(outbound);
+            self.fail(&error);
+            return;
         }
-        outbound.blocked &= !outbound.queue.is_empty();
         let drained = outbound.queue.bytes() <= self.context.config.send_queue_bytes / 4;
         drop(outbound);
         if drained && self.page_wanted.replace(false) {
             self.ask(now);
         }
+    }
+
+    /// As [`Self::flush`]; the socket's failure is for the caller.
+    fn write_out(&self, outbound: &mut Outbound, now: u64) -> io::Result<()> {
+        self.context.counters.queue_high_water_bytes.raise(outbound.queue.bytes());
+        while !outbound.queue.is_empty() {
+            let waiting = outbound.queue.len();
+            let result =
+                if outbound.batching.enabled { self.write_batched(outbound) } else { self.write_frames(outbound) };
+            match result {
+                Ok(written) => {
+                    let finished = waiting - outbound.queue.len();
+                    self.wrote(outbound, written, finished, now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    outbound.blocked = true;
+                    self.wake();
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        outbound.blocked = false;
+        Ok(())
     }
 
     fn write_frames(&self, outbound: &mut Outbound) -> io::Result<usize> {

@@ -142,6 +142,25 @@ async fn a_frame_that_was_begun_is_finished_before_the_close() {
 }
 
 #[tokio::test]
+async fn a_burst_beyond_the_queue_goes_to_a_socket_that_takes_it() {
+    let (session, peer) = session(Config { send_queue_bytes: 65_536, ..config() }).await;
+    let reading = read_on(peer);
+    let burst = 20;
+    // As one pass does it: all of it is queued before the session is flushed.
+    for _ in 0..burst {
+        session.enqueue(&text(10_000), false, LATER);
+    }
+    session.flush(LATER);
+    assert_eq!(close_code(&session), None, "closed as too slow before anything was written");
+    while session.has_unwritten() {
+        session.socket.writable().await.unwrap();
+        session.flush(LATER);
+    }
+    drop(session);
+    assert_eq!(reading.join().unwrap().len(), burst * text(10_000).wire_len());
+}
+
+#[tokio::test]
 async fn a_session_ends_at_its_time_unless_it_was_moved() {
     let (session, _peer) = session(config()).await;
     session.extend_session(Some(100));
