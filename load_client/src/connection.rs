@@ -15,6 +15,8 @@ const MAX_UNFINISHED: usize = 32 * 1024 * 1024;
 
 /// The member that says when a message was published, with the opening of its value.
 const STAMP: &[u8] = b"\"stamp\":";
+/// The same inside a text, for messages whose members are not the sender's to choose.
+const STAMP_IN_TEXT: &[u8] = b"stamp=";
 
 /// How far the connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +146,7 @@ impl Connection {
         match frame.opcode {
             opcode::TEXT => {
                 tally.messages += 1;
+                tally.compressed += u64::from(frame.compressed);
                 if let Some(stamp) = stamp(frame) {
                     tally.received(stamp, now);
                 }
@@ -187,7 +190,8 @@ fn stamp(frame: &Frame<'_>) -> Option<u64> {
     if frame.compressed {
         return None;
     }
-    let start = memmem::find(frame.payload, STAMP)? + STAMP.len();
+    let after = |name: &[u8]| memmem::find(frame.payload, name).map(|start| start + name.len());
+    let start = after(STAMP).or_else(|| after(STAMP_IN_TEXT))?;
     let value = frame.payload.get(start..)?.trim_ascii_start();
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit());
     let mut stamp: Option<u64> = None;
@@ -209,11 +213,18 @@ mod tests {
     fn a_stamp_is_found_wherever_it_stands() {
         assert_eq!(stamp(&text(br#"{"type":"x","data":{"stamp":123,"more":4}}"#)), Some(123));
         assert_eq!(stamp(&text(br#"{"stamp": 18446744073709551615}"#)), Some(u64::MAX));
+        assert_eq!(stamp(&text(br#"{"title":"Load","message":"stamp=123"}"#)), Some(123));
     }
 
     #[test]
     fn what_is_no_stamp_is_none() {
-        for payload in [&b"{}"[..], br#"{"stamp":}"#, br#"{"stamp":"1"}"#, br#"{"stamp":18446744073709551616}"#] {
+        for payload in [
+            &b"{}"[..],
+            br#"{"timestamp":"2026"}"#,
+            br#"{"stamp":}"#,
+            br#"{"stamp":"1"}"#,
+            br#"{"stamp":18446744073709551616}"#,
+        ] {
             assert_eq!(stamp(&text(payload)), None, "{}", String::from_utf8_lossy(payload));
         }
         assert_eq!(stamp(&Frame { compressed: true, ..text(br#"{"stamp":1}"#) }), None);

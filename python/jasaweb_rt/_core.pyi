@@ -383,6 +383,10 @@ class LoadReport:
     @property
     def messages(self) -> int: ...
     @property
+    def compressed(self) -> int:
+        """Messages that came compressed (RFC 7692). They are counted among `messages`, and not timed."""
+
+    @property
     def bytes(self) -> int:
         """Bytes read, handshakes apart."""
 
@@ -405,7 +409,8 @@ class LoadReport:
 class LoadClient:
     """Very many WebSocket clients in one thread, to load a server and to time it.
 
-    A message with a member `"stamp"`, nanoseconds of `time.monotonic_ns()` of this machine, is timed.
+    A message with a member `"stamp"`, nanoseconds of `time.monotonic_ns()` of this machine, or with `stamp=` and them in
+    a text, is timed.
     """
 
     def __new__(cls) -> LoadClient: ...
@@ -418,7 +423,10 @@ class LoadClient:
         """
 
     def pause(self, count: int, paused: bool) -> None:
-        """Lets the `count` oldest connections stop reading, or go on."""
+        """Lets the `count` oldest connections stop reading, or go on.
+
+        One that has stopped costs nothing, whatever it is sent; that it was closed shows when it goes on.
+        """
 
     def close(self, count: int) -> None:
         """Closes the `count` oldest connections with 1000."""

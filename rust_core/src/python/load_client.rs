@@ -34,6 +34,11 @@ impl LoadReport {
     }
 
     #[getter]
+    fn compressed(&self) -> u64 {
+        self.0.compressed
+    }
+
+    #[getter]
     fn bytes(&self) -> u64 {
         self.0.bytes
     }
