@@ -6,6 +6,7 @@ Argument: its options, as a JSON object. Its orders are those of the floor progr
 |---|---|---|
 | `text RATE COUNT SIZE` | as `publish`, with messages of words | `published COUNT` |
 | `time RATE COUNT SIZE` | as `publish`; measures until the last write has returned | `timed NS NS …` |
+| `fill USERS BYTES` | sends to the first USERS users, who do not read, until BYTES wait for each | `filled` |
 | `disturb` | starts a thread that spins, and an event loop that is blocked for 200 ms at a time | `disturbed` |
 | `stats` | | `stats {counters}` |
 """
@@ -25,6 +26,12 @@ _LOOK_SECONDS = 0.0002
 _FINE_LOOK_SECONDS = 0.00005
 _BLOCKED_SECONDS = 0.2
 _WRITE_SECONDS = 10.0
+_FILL_SECONDS = 30.0
+_FILL_BYTES = 60_000
+_LEAST_BYTES = 200
+_FILL_LOOK_SECONDS = 0.01
+# A socket's buffers may grow once more before they stay full.
+_FULL_LOOKS = 20
 # Of a frame of 126 bytes to 64 KiB (RFC 6455 section 5.2).
 _HEADER_BYTES = 4
 
@@ -62,6 +69,9 @@ def _carry_out(server: FanoutServer, line: str) -> str:
             return f"published {count}"
         case ["time", rate, count, size]:
             return "timed " + " ".join(map(str, _time(server, float(rate), int(count), int(size))))
+        case ["fill", users, size]:
+            _fill(server, {f"user-{number}" for number in range(int(users))}, int(size))
+            return "filled"
         case ["disturb"]:
             threading.Thread(target=_spin, daemon=True).start()
             threading.Thread(target=lambda: asyncio.run(_block(server)), daemon=True).start()
@@ -115,6 +125,22 @@ def _time(server: FanoutServer, rate: float, count: int, size: int) -> list[int]
             time.sleep(_FINE_LOOK_SECONDS)
         taken.append(time.monotonic_ns() - began)
     return taken
+
+
+def _fill(server: FanoutServer, users: set[str], size: int) -> None:
+    """Sends until the sockets' buffers are full, and `size` bytes wait for each of `users` behind that."""
+    looks = 0
+    deadline = time.monotonic() + _FILL_SECONDS
+    while looks < _FULL_LOOKS:
+        if time.monotonic() > deadline:
+            raise SystemExit("the sockets take more and more")
+        looks += 1
+        for connection in server.connections():
+            lacking = size - connection.queued_bytes - _HEADER_BYTES
+            if connection.user_id in users and lacking > _LEAST_BYTES:
+                server.broadcast_to_user(connection.user_id, b"x" * min(lacking, _FILL_BYTES))
+                looks = 0
+        time.sleep(_FILL_LOOK_SECONDS)
 
 
 def _spin() -> None:
