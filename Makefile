@@ -9,7 +9,7 @@ CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load
 .PHONY: help run install bench bench-suite bench-bindings test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: install ## builds everything and starts the demo on http://127.0.0.1:8000
 	$(BIN)/jasaweb-rt serve --demo

@@ -68,7 +68,6 @@ def slow(run: Run) -> Iterator[Figure]:
         fill(users, 0)  # to look at the queues takes memory of its own
         before = users.program.resident_kib()
         users.client.pause(count, True)
-        users.client.report()  # is answered once they are paused
         fill(users, count)
         full = users.program.resident_kib()
         others = users.count - count

@@ -27,7 +27,6 @@ def workers(run: Run) -> Iterator[Figure]:
                 users.publish(rate=_RATE, count=2, size=_SIZE)
                 users.client.clear()
                 users.client.pause(users.count, True)
-                users.client.report()  # is answered once they are paused
                 users.program.tell(f"time {_RATE} {_COUNT} {_SIZE}")
                 times = users.program.answer("timed").split()
                 users.client.pause(users.count, False)

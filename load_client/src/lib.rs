@@ -5,8 +5,8 @@
 //! just enough of RFC 6455 to be a peer that nobody has reason to close: it answers pings, masks what it sends, and
 //! takes notice of closes. It trusts the server to keep the protocol; whether it does is for other programs to test.
 //!
-//! Messages that name the moment they were published, by a member `"stamp"` with nanoseconds of `CLOCK_MONOTONIC` or by
-//! `stamp=` and them in a text, are timed. Both programs therefore run on one machine.
+//! Messages that name the moment they were published, by a member `"stamp"` with nanoseconds of `CLOCK_MONOTONIC`, are
+//! timed. Both programs therefore run on one machine.
 //!
 //! - [`client`]: the handle, and the thread behind it;
 //! - [`connection`]: one connection's state: handshake, frames;

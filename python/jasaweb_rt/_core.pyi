@@ -387,6 +387,10 @@ class LoadReport:
         """Messages that came compressed (RFC 7692). They are counted among `messages`, and not timed."""
 
     @property
+    def timed(self) -> int:
+        """Messages that named the moment of their publication."""
+
+    @property
     def bytes(self) -> int:
         """Bytes read, handshakes apart."""
 
@@ -409,8 +413,7 @@ class LoadReport:
 class LoadClient:
     """Very many WebSocket clients in one thread, to load a server and to time it.
 
-    A message with a member `"stamp"`, nanoseconds of `time.monotonic_ns()` of this machine, or with `stamp=` and them in
-    a text, is timed.
+    A message with a member `"stamp"`, nanoseconds of `time.monotonic_ns()` of this machine, is timed.
     """
 
     def __new__(cls) -> LoadClient: ...

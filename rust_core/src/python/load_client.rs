@@ -39,6 +39,11 @@ impl LoadReport {
     }
 
     #[getter]
+    fn timed(&self) -> u64 {
+        self.0.delays.len()
+    }
+
+    #[getter]
     fn bytes(&self) -> u64 {
         self.0.bytes
     }
