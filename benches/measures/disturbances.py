@@ -76,6 +76,8 @@ def slow(run: Run) -> Iterator[Figure]:
         while (stats := users.program.stats())["connections"] > others and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         not_closed.append(count - stats["slow_consumers"])
+        # An allocator gives back what a thread got when that thread comes to it again.
+        users.load(f"publish {_RATE} {_RATE} 256", _RATE * others)
         sizes.append((before, full, users.program.resident_kib()))
         return seen
 
