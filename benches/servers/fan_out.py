@@ -4,7 +4,7 @@ Argument: its options, as a JSON object. Its orders are those of the floor progr
 
 | line | does | answer |
 |---|---|---|
-| `text RATE COUNT SIZE` | as `publish`, with messages of words | `published COUNT` |
+| `text RATE COUNT SIZE BURST` | as `publish`, with messages of words, BURST of them at a time | `published COUNT` |
 | `time RATE COUNT SIZE` | as `publish`; measures until the last write has returned | `timed NS NS …` |
 | `fill USERS BYTES` | sends to the first USERS users, who do not read, until BYTES wait for each | `filled` |
 | `disturb` | starts a thread that spins, and an event loop that is blocked for 200 ms at a time | `disturbed` |
@@ -59,10 +59,14 @@ def _carry_out(server: FanoutServer, line: str) -> str:
             while server.stats().connections < int(count):
                 time.sleep(_LOOK_SECONDS)
             return f"opened {count}"
-        case ["publish" | "text" as order, rate, count, size]:
-            make = text_message if order == "text" else message
+        case ["publish", rate, count, size]:
             for _ in _at(float(rate), int(count)):
-                server.broadcast_to_all(make(time.monotonic_ns(), int(size)))
+                server.broadcast_to_all(message(time.monotonic_ns(), int(size)))
+            return f"published {count}"
+        case ["text", rate, count, size, burst]:
+            for _ in _at(float(rate), int(count)):
+                for _ in range(int(burst)):
+                    server.broadcast_to_all(text_message(time.monotonic_ns(), int(size)))
             return f"published {count}"
         case ["each" | "many" as order, rate, count, size, users]:
             _distinct(server, order, float(rate), int(count), int(size), int(users))
