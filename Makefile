@@ -6,19 +6,24 @@ NPM := tests/browser/npm
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install bench test test-rust test-python lint format lock vendor clean
+.PHONY: help run install bench bench-suite bench-bindings test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: install ## builds everything and starts the demo on http://127.0.0.1:8000
 	$(BIN)/jasaweb-rt serve --demo
 
 install: $(VENV)/.core-release ## builds the package (release profile) into .venv
 
-bench: $(VENV)/.core-release ## measures, against the floor program; takes minutes
+bench: bench-suite bench-bindings ## measures everything; takes half an hour
+
+bench-suite: $(VENV)/.core-release ## measures the core against the floor program: all, or BENCH_ARGS="cost flood"
 	cargo build --locked --release --quiet -p jasaweb_rt_floor
 	$(BIN)/python -m benches $(BENCH_ARGS)
+
+bench-bindings: $(VENV)/.core-release $(VENV)/.dev ## measures what a call into the core costs
+	$(BIN)/python -m pytest benches/bindings --quiet --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
 
 test: test-rust test-python ## builds everything and runs every test
 

@@ -3,20 +3,24 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benches.messages import requests
 from benches.programs import Program
-from jasaweb_rt._core import LoadClient
+from jasaweb_rt._core import LoadClient, LoadReport
 
-__all__ = ["CLIENT_CORES", "SERVER_CORES", "Connections", "Load", "connected", "pin_client"]
+__all__ = ["ALL_CORES", "CLIENT_CORES", "SERVER_CORES", "Connections", "Load", "connected", "pin_client"]
 
 SERVER_CORES, CLIENT_CORES = {0}, {1}
+ALL_CORES = SERVER_CORES | CLIENT_CORES
 _CONNECT_SECONDS = 120.0
 _RECEIVE_SECONDS = 30.0
+_QUIET_SECONDS = 0.5
 _LOOK_SECONDS = 0.05
 _SETTLE_SECONDS = 1.0
+# Beyond this share of its core the client may have been what was measured.
+_BUSY = 0.9
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,10 @@ class Load:
     """What a load did to the program under it."""
 
     deliveries: int
-    expected: int
+    expected: int | None
+    """Receipts that there should be; None where that depends on who came and went."""
+    compressed: int
+    """Deliveries that came deflated."""
     elapsed: float
     """Seconds from the first message to the last receipt."""
     cpu_per_delivery: float
@@ -37,10 +44,11 @@ class Load:
     client_busy: float
     """Share of its core that the client used. Near 1, the client is what was measured."""
 
-    @property
-    def complete(self) -> bool:
-        """Whether every message reached every connection."""
-        return self.deliveries == self.expected and self.closed == 0
+    def doubts(self) -> Iterator[str]:
+        """Why the load should not be believed."""
+        if self.expected not in (None, self.deliveries) or self.closed:
+            yield f"{self.deliveries:,} of {self.expected or 0:,} arrived, {self.closed} closed"
+        yield from _busy_client(self.client_busy)
 
 
 @dataclass(frozen=True)
@@ -54,24 +62,34 @@ class Connections:
     """From the first `connect(2)` to the last upgrade."""
     cpu_seconds: float
     """Processor time that the program used for that."""
+    client_busy: float
+    """Share of its core that the client used meanwhile."""
 
-    def publish(self, *, rate: float, count: int, size: int) -> Load:
+    def connect_doubts(self) -> Iterator[str]:
+        """Why `seconds` should not be believed."""
+        yield from _busy_client(self.client_busy)
+
+    def publish(self, *, rate: float, count: int, size: int = 256) -> Load:
         """Sends `count` messages of `size` bytes to everyone, `rate` a second, and waits for all receipts."""
+        return self.load(f"publish {rate} {count} {size}", count * self.count)
+
+    def load(self, order: str, expected: int | None, meanwhile: Callable[[], None] = lambda: None) -> Load:
+        """Gives the program an `order` to publish, and waits for `expected` receipts, or until no more come.
+
+        `meanwhile` runs here while the program publishes.
+        """
         self.client.clear()
-        expected = count * self.count
         cpu, own_cpu, began = self.program.cpu_seconds(), time.process_time(), time.monotonic()
-        self.program.tell(f"publish {rate} {count} {size}")
+        self.program.tell(order)
+        meanwhile()
         self.program.answer("published")
-        report = self.client.report()
-        deadline = time.monotonic() + _RECEIVE_SECONDS
-        while report.messages < expected and report.open and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
-            report = self.client.report()
+        report = self.receipts(expected)
         elapsed = time.monotonic() - began
         lasts = sorted(last - stamp for stamp, _, last in report.publications)
         return Load(
             deliveries=report.messages,
             expected=expected,
+            compressed=report.compressed,
             elapsed=elapsed,
             cpu_per_delivery=(self.program.cpu_seconds() - cpu) / max(1, report.messages) * 1e6,
             p99=report.delay(0.99) or 0.0,
@@ -80,23 +98,45 @@ class Connections:
             client_busy=(time.process_time() - own_cpu) / elapsed,
         )
 
+    def receipts(self, expected: int | None) -> LoadReport:
+        """What arrived, once `expected` messages have, or where nobody knows how many, once no more come."""
+        report = self.client.report()
+        changed = time.monotonic()
+        deadline = changed + _RECEIVE_SECONDS
+        while report.open and time.monotonic() < deadline:
+            if expected is None and time.monotonic() - changed > _QUIET_SECONDS:
+                break
+            if expected is not None and report.messages >= expected:
+                break
+            time.sleep(_LOOK_SECONDS)
+            before, report = report.messages, self.client.report()
+            if report.messages != before:
+                changed = time.monotonic()
+        return report
+
 
 @contextlib.contextmanager
-def connected(command: Sequence[str], count: int, cores: set[int]) -> Iterator[Connections]:
-    """Runs `command` on `cores` and connects `count` users to it, for as long as the block."""
+def connected(
+    command: Sequence[str], count: int, cores: set[int], *, per_user: int = 1, deflate: bool = False
+) -> Iterator[Connections]:
+    """Runs `command` on `cores` and opens `count` connections to it, `per_user` a user, for as long as the block.
+
+    `deflate`: they offer permessage-deflate.
+    """
     client = LoadClient()
     try:
         with Program(command, cores) as program:
-            users = requests(f"user-{number}" for number in range(count))
-            cpu = program.cpu_seconds()
+            asked = requests((f"user-{number // per_user}" for number in range(count)), deflate=deflate)
+            cpu, own_cpu = program.cpu_seconds(), time.process_time()
             program.tell(f"open {count}")
-            opened, seconds = client.connect(program.address, users, wait=_CONNECT_SECONDS)
+            opened, seconds = client.connect(program.address, asked, wait=_CONNECT_SECONDS)
+            busy = (time.process_time() - own_cpu) / seconds if count else 0.0
             if opened != count:
                 raise RuntimeError(f"{opened} of {count} connections are open: {client.report().refused}")
             program.answer("opened")
             cpu = program.cpu_seconds() - cpu
             time.sleep(_SETTLE_SECONDS)
-            yield Connections(program, client, count, seconds, cpu)
+            yield Connections(program, client, count, seconds, cpu, busy)
     finally:
         client.stop()
 
@@ -104,3 +144,8 @@ def connected(command: Sequence[str], count: int, cores: set[int]) -> Iterator[C
 def pin_client() -> None:
     """Keeps this process, and the load client's threads to come, to their cores."""
     os.sched_setaffinity(0, CLIENT_CORES)
+
+
+def _busy_client(share: float) -> Iterator[str]:
+    if share > _BUSY:
+        yield f"the client was busy for {share:.0%} of the time"

@@ -1,17 +1,22 @@
 """Programs under measurement: started on cores of their own, told what to do by lines, and watched from outside."""
 
+import contextlib
+import json
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["FLOOR", "Program", "fan_out"]
+__all__ = ["FLOOR", "Program", "fan_out", "spinning"]
 
 _ROOT = Path(__file__).parent.parent
 _STOP_SECONDS = 20.0
+# Longer than any order takes.
+_ANSWER_SECONDS = 180.0
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
 
@@ -19,9 +24,23 @@ FLOOR = (str(_ROOT / "target" / "release" / "jasaweb_rt_floor"),)
 """The floor program, as `make bench` builds it."""
 
 
-def fan_out(workers: int = 1, coalesce_ms: int = 10) -> tuple[str, ...]:
-    """The command of our server."""
-    return (sys.executable, "-m", "benches.servers.fan_out", str(workers), str(coalesce_ms))
+def fan_out(*, workers: int = 1, **options: float) -> tuple[str, ...]:
+    """The command of our server; `options` as `FanoutServer` takes them."""
+    return (sys.executable, "-m", "benches.servers.fan_out", json.dumps({"workers": workers, **options}))
+
+
+@contextlib.contextmanager
+def spinning(cores: set[int]) -> Iterator[None]:
+    """Keeps a Python program of its own busy on `cores` with nothing, for as long as the block."""
+    command = (sys.executable, "-m", "benches.servers.spinner")
+    process = subprocess.Popen(  # noqa: S603  # our own program
+        command, cwd=_ROOT, stdin=subprocess.PIPE, preexec_fn=lambda: os.sched_setaffinity(0, cores)
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
 
 
 class Program:
@@ -63,13 +82,21 @@ class Program:
         """Waits for the line that begins with `word`, and returns the rest of it.
 
         Raises:
-            RuntimeError: the program has ended, or says something else.
+            RuntimeError: the program has ended, says something else, or nothing for too long.
         """
-        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        stdout = self._process.stdout
+        assert stdout is not None  # noqa: S101  # it has pipes
+        ready, _, _ = select.select([stdout], [], [], _ANSWER_SECONDS)
+        line = stdout.readline() if ready else ""
         said, _, rest = line.strip().partition(" ")
         if said != word:
             raise RuntimeError(f"{self._command} should have said {word!r} and said {line!r}")
         return rest
+
+    def stats(self) -> dict[str, int]:
+        """The counters of a server of ours."""
+        self.tell("stats")
+        return dict(json.loads(self.answer("stats")))
 
     def cpu_seconds(self) -> float:
         """Processor time that it has used, of all threads, in user space and in the kernel."""

@@ -85,7 +85,8 @@ impl LoadClient {
         receive(&answer, wait)
     }
 
-    /// Lets the `count` oldest connections stop reading, or go on.
+    /// Lets the `count` oldest connections stop reading, or go on. One that has stopped costs nothing, whatever it is
+    /// sent; that it was closed shows when it goes on.
     pub fn pause(&self, count: usize, paused: bool) -> Result<(), Error> {
         self.ask(|reply| Command::Pause { count, paused, reply })
     }
@@ -194,11 +195,7 @@ impl Driver {
                 }
                 Ok(Command::Pause { count, paused, reply }) => {
                     for index in self.oldest(count) {
-                        if let Some(connection) = &mut self.connections[index] {
-                            connection.paused = paused;
-                        }
-                        // What arrived meanwhile is no new event.
-                        self.serve(index, buffer);
+                        self.set_paused(index, paused, buffer);
                     }
                     let _ = reply.send(());
                 }
@@ -219,6 +216,27 @@ impl Driver {
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
+        }
+    }
+
+    fn set_paused(&mut self, index: usize, paused: bool, buffer: &mut [u8]) {
+        let Some(connection) = &mut self.connections[index] else { return };
+        if connection.paused == paused {
+            return;
+        }
+        connection.paused = paused;
+        let registry = self.poll.registry();
+        let result = if paused {
+            registry.deregister(&mut connection.socket)
+        } else {
+            registry.register(&mut connection.socket, Token(index), Interest::READABLE | Interest::WRITABLE)
+        };
+        if result.is_err() {
+            // Without events nothing would come of it any more.
+            self.connections[index] = None;
+            self.tally.lost(1006);
+        } else if !paused {
+            self.serve(index, buffer);
         }
     }
 
@@ -272,10 +290,7 @@ impl Driver {
         self.connections[index] = None;
         match end {
             End::Refused(status) => *self.tally.refused.entry(status).or_insert(0) += 1,
-            End::Closed(code) => {
-                self.tally.open -= 1;
-                *self.tally.closed.entry(code).or_insert(0) += 1;
-            }
+            End::Closed(code) => self.tally.lost(code),
         }
     }
 }

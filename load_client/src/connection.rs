@@ -144,6 +144,7 @@ impl Connection {
         match frame.opcode {
             opcode::TEXT => {
                 tally.messages += 1;
+                tally.compressed += u64::from(frame.compressed);
                 if let Some(stamp) = stamp(frame) {
                     tally.received(stamp, now);
                 }
@@ -213,7 +214,13 @@ mod tests {
 
     #[test]
     fn what_is_no_stamp_is_none() {
-        for payload in [&b"{}"[..], br#"{"stamp":}"#, br#"{"stamp":"1"}"#, br#"{"stamp":18446744073709551616}"#] {
+        for payload in [
+            &b"{}"[..],
+            br#"{"timestamp":"2026"}"#,
+            br#"{"stamp":}"#,
+            br#"{"stamp":"1"}"#,
+            br#"{"stamp":18446744073709551616}"#,
+        ] {
             assert_eq!(stamp(&text(payload)), None, "{}", String::from_utf8_lossy(payload));
         }
         assert_eq!(stamp(&Frame { compressed: true, ..text(br#"{"stamp":1}"#) }), None);

@@ -36,6 +36,8 @@ pub struct Report {
     pub open: u64,
     /// Text messages.
     pub messages: u64,
+    /// Those of them that came compressed; they are not timed.
+    pub compressed: u64,
     /// Bytes read, handshakes apart.
     pub bytes: u64,
     /// Connections that ended, by close code; 1006 where none came.
@@ -53,6 +55,7 @@ pub struct Report {
 pub(crate) struct Tally {
     pub(crate) open: u64,
     pub(crate) messages: u64,
+    pub(crate) compressed: u64,
     pub(crate) bytes: u64,
     pub(crate) closed: BTreeMap<u16, u64>,
     pub(crate) refused: BTreeMap<u16, u64>,
@@ -65,6 +68,7 @@ impl Tally {
         Ok(Self {
             open: 0,
             messages: 0,
+            compressed: 0,
             bytes: 0,
             closed: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -84,11 +88,18 @@ impl Tally {
         }
     }
 
+    /// A connection has ended that was open.
+    pub(crate) fn lost(&mut self, code: u16) {
+        self.open -= 1;
+        *self.closed.entry(code).or_insert(0) += 1;
+    }
+
     /// What was seen since the beginning, or since it was cleared.
     pub(crate) fn report(&self) -> Report {
         Report {
             open: self.open,
             messages: self.messages,
+            compressed: self.compressed,
             bytes: self.bytes,
             closed: self.closed.clone(),
             refused: self.refused.clone(),
@@ -104,6 +115,7 @@ impl Tally {
     /// Begins to count anew; what is open stays counted.
     pub(crate) fn clear(&mut self) {
         self.messages = 0;
+        self.compressed = 0;
         self.bytes = 0;
         self.closed.clear();
         self.refused.clear();

@@ -383,6 +383,14 @@ class LoadReport:
     @property
     def messages(self) -> int: ...
     @property
+    def compressed(self) -> int:
+        """Messages that came compressed (RFC 7692). They are counted among `messages`, and not timed."""
+
+    @property
+    def timed(self) -> int:
+        """Messages that named the moment of their publication."""
+
+    @property
     def bytes(self) -> int:
         """Bytes read, handshakes apart."""
 
@@ -418,7 +426,10 @@ class LoadClient:
         """
 
     def pause(self, count: int, paused: bool) -> None:
-        """Lets the `count` oldest connections stop reading, or go on."""
+        """Lets the `count` oldest connections stop reading, or go on.
+
+        One that has stopped costs nothing, whatever it is sent; that it was closed shows when it goes on.
+        """
 
     def close(self, count: int) -> None:
         """Closes the `count` oldest connections with 1000."""

@@ -19,15 +19,16 @@ def load_client() -> Iterator[LoadClient]:
     client.stop()
 
 
-def upgrade(user_id: str, token: str | None = None) -> bytes:
-    """A request for a socket."""
+def upgrade(user_id: str, *extra: str) -> bytes:
+    """A request for a socket, with `extra` headers."""
     lines = [
-        f"GET /ws?token={token or connection_token(user_id)} HTTP/1.1",
+        f"GET /ws?token={connection_token(user_id)} HTTP/1.1",
         "Host: rt.test",
         "Upgrade: websocket",
         "Connection: Upgrade",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        *extra,
     ]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -49,7 +50,7 @@ async def test_every_message_of_every_connection_is_counted_and_timed(
         server.broadcast_to_all(stamped(size))
     await until(lambda: load_client.report().messages == 150)
     report = load_client.report()
-    assert report.open == 50
+    assert (report.open, report.timed, report.compressed) == (50, 150, 0)
     assert report.bytes > 50 * 70_000
     assert [received for _, received, _ in report.publications] == [50, 50, 50]
     assert all(last > stamp for stamp, _, last in report.publications)
@@ -95,6 +96,34 @@ async def test_one_that_does_not_read_is_closed_once_it_reads_again(
     await until(full)
     load_client.pause(1, False)
     await until(lambda: load_client.report().closed in ([(4002, 1)], [(1006, 1)]))
+
+
+async def test_who_is_paused_reads_what_came_meanwhile_when_it_goes_on(
+    server: FanoutServer, load_client: LoadClient
+) -> None:
+    load_client.connect(server.address, [upgrade(f"user-{number}") for number in range(3)], in_flight=1)
+    await until(lambda: load_client.report().messages == 3)  # the welcomes
+    load_client.clear()
+    load_client.pause(2, True)
+    load_client.pause(2, True)
+    for _ in range(5):
+        server.broadcast_to_all(stamped())
+    await until(lambda: load_client.report().timed == 5)
+    load_client.pause(2, False)
+    await until(lambda: load_client.report().timed == 15)
+    server.broadcast_to_all(stamped())
+    await until(lambda: load_client.report().timed == 18)
+
+
+async def test_what_comes_compressed_is_counted_and_not_timed(server: FanoutServer, load_client: LoadClient) -> None:
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+    load_client.connect(server.address, [upgrade("user-1", offer), upgrade("user-2")])
+    await until(lambda: load_client.report().messages == 2)  # the welcomes
+    load_client.clear()
+    server.broadcast_to_all(stamped(1_000))
+    await until(lambda: load_client.report().messages == 2)
+    report = load_client.report()
+    assert (report.compressed, report.timed) == (1, 1)
 
 
 def test_after_its_stop_every_call_says_so(load_client: LoadClient) -> None:

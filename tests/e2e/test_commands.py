@@ -20,7 +20,7 @@ from tests.support.sockets import frame
 async def test_help_and_version(tmp_path: Path) -> None:
     code, output = await run(tmp_path, environment(), "--help")
     assert code == 0
-    for command in ("serve", "migrate", "database-url", "token", "notify", "listen", "trace"):
+    for command in ("serve", "migrate", "database-url", "token", "notify", "listen", "trace", "bench"):
         assert command in output
     assert (await run(tmp_path, environment(), "--version"))[0] == 0
     assert names(tmp_path) == []

@@ -9,7 +9,12 @@
 //! | (start) | listens on loopback | `port P` |
 //! | `open N` | lets N connections in | `opened N` |
 //! | `publish RATE COUNT SIZE` | sends COUNT messages of SIZE bytes to everyone, RATE a second | `published COUNT` |
+//! | `each RATE COUNT SIZE USERS` | sends each of USERS users a message of its own, RATE a second | `published COUNT` |
+//! | `many RATE COUNT SIZE USERS` | the same, by one call for all of them | `published COUNT` |
 //! | end of input | ends | |
+//!
+//! Users have two connections each, and are taken in turn: COUNT times the next USERS of them. Here it makes no difference
+//! how many a call is for.
 
 use std::{
     error::Error,
@@ -23,6 +28,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// No client of ours sends a longer request.
 const MAX_REQUEST: usize = 8192;
+/// Connections of a user, where messages go to users.
+const PER_USER: usize = 2;
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -41,6 +48,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             ["publish", rate, count, size] => {
                 publish(&mut connections, rate.parse()?, count.parse()?, size.parse()?)?;
+                say(&format!("published {count}"))?;
+            }
+            ["each" | "many", rate, count, size, users] => {
+                let users = users.parse()?;
+                publish_distinct(&mut connections, rate.parse()?, count.parse()?, size.parse()?, users)?;
                 say(&format!("published {count}"))?;
             }
             _ => return Err(format!("this is no command: {line}").into()),
@@ -73,14 +85,33 @@ fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
 
 /// Writes each message to each connection, the messages at their times.
 fn publish(connections: &mut [TcpStream], rate: f64, count: u32, size: usize) -> io::Result<()> {
+    at(rate, count, |_| {
+        let frame = frame(now_ns(), size);
+        connections.iter_mut().try_for_each(|connection| connection.write_all(&frame))
+    })
+}
+
+/// Writes a message of its own to each of some users at a time, in turn over all.
+fn publish_distinct(connections: &mut [TcpStream], rate: f64, count: u32, size: usize, users: usize) -> io::Result<()> {
+    let total = connections.len() / PER_USER;
+    at(rate, count, |number| {
+        for turn in 0..users {
+            let user = (number as usize * users + turn) % total;
+            let frame = frame(now_ns(), size);
+            let own = &mut connections[user * PER_USER..(user + 1) * PER_USER];
+            own.iter_mut().try_for_each(|connection| connection.write_all(&frame))?;
+        }
+        Ok(())
+    })
+}
+
+/// Does something `count` times, `rate` times a second.
+fn at(rate: f64, count: u32, mut act: impl FnMut(u32) -> io::Result<()>) -> io::Result<()> {
     let began = Instant::now();
     for number in 0..count {
         let due = began + Duration::from_secs_f64(f64::from(number) / rate);
         sleep(due.saturating_duration_since(Instant::now()));
-        let frame = frame(now_ns(), size);
-        for connection in &mut *connections {
-            connection.write_all(&frame)?;
-        }
+        act(number)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ import traceback
 import rich_click as click
 from click.exceptions import Abort, ClickException, Exit
 
+from jasaweb_rt.cli.bench import bench
 from jasaweb_rt.cli.database_url import database_url
 from jasaweb_rt.cli.listen import listen
 from jasaweb_rt.cli.migrate import migrate
@@ -63,5 +64,5 @@ def _say(error: object) -> None:
     click.echo(f"Error: {sentence}{'' if sentence.endswith('?') else '.'}", err=True)
 
 
-for command in (serve, migrate, database_url, token, notify, listen, trace):
+for command in (serve, migrate, database_url, token, notify, listen, trace, bench):
     main.add_command(command)

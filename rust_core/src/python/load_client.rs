@@ -34,6 +34,16 @@ impl LoadReport {
     }
 
     #[getter]
+    fn compressed(&self) -> u64 {
+        self.0.compressed
+    }
+
+    #[getter]
+    fn timed(&self) -> u64 {
+        self.0.delays.len()
+    }
+
+    #[getter]
     fn bytes(&self) -> u64 {
         self.0.bytes
     }
