@@ -3,10 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 NPM := tests/browser/npm
+PEERS := benches/peers
+PEERS_VENV := build/peers/venv
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install bench bench-suite bench-bindings test test-rust test-python lint format lock vendor clean
+.PHONY: help run install bench bench-suite bench-bindings bench-peers test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +26,9 @@ bench-suite: $(VENV)/.core-release ## measures the core against the floor progra
 
 bench-bindings: $(VENV)/.core-release $(VENV)/.dev ## measures what a call into the core costs
 	$(BIN)/python -m pytest benches/bindings --quiet --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
+
+bench-peers: $(PEERS_VENV)/.installed $(PEERS)/node_modules/.installed ## installs other servers and measures them beside ours
+	$(MAKE) --no-print-directory bench-suite BENCH_ARGS="peers $(BENCH_ARGS)"
 
 test: test-rust test-python ## builds everything and runs every test
 
@@ -48,10 +53,11 @@ format: $(VENV)/.dev ## rewrites Rust and Python in the house format
 	$(BIN)/ruff format benches python tests
 	$(BIN)/ruff check --fix benches python tests
 
-lock: $(VENV)/.dev ## writes requirements/*.txt anew from pyproject.toml
+lock: $(VENV)/.dev ## writes requirements/*.txt anew from pyproject.toml, and those of the peers
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build $(LOCK_OPTIONS) -o requirements/runtime.txt
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group test $(LOCK_OPTIONS) -o requirements/dev.txt
+	$(BIN)/uv pip compile $(PEERS)/requirements.in $(LOCK_OPTIONS) -o $(PEERS)/requirements.txt
 
 LOCK_OPTIONS := --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
 
@@ -69,10 +75,16 @@ vendor: ## fetches the files of other projects that the wheel carries (needs npm
 	sed -i 's/^Version: .*/Version: $(SWAGGER_UI_VERSION)/' $(SWAGGER_UI)/README.md
 
 clean: ## removes what was built; data under .jasaweb stays
-	rm -rf $(VENV) $(NPM)/node_modules target build python/jasaweb_rt/*.so
+	rm -rf $(VENV) $(NPM)/node_modules $(PEERS)/node_modules target build python/jasaweb_rt/*.so
+
+NEEDS_PYTHON := command -v $(PYTHON) >/dev/null \
+  || { echo "$(PYTHON) is not installed; name another Python, 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
+# The system's, or Debian's package where we may install it.
+NEEDS_NPM := command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; } \
+  || { echo "npm is missing; install Node.js 18 or newer with npm (Debian: apt-get install nodejs npm)" >&2; exit 1; }
 
 $(VENV)/.venv:
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; name another Python, 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(NEEDS_PYTHON)
 	@command -v cargo >/dev/null || { echo "cargo is not installed; install a Rust toolchain, 1.89 or newer" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	touch $@
@@ -101,7 +113,18 @@ $(VENV)/.browser: $(VENV)/.dev
 
 # What the browser tests load into their pages, React and axe-core, in the versions of the lock file.
 $(NPM)/node_modules/.installed: $(NPM)/package-lock.json
-	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm; } \
-	  || { echo "npm is missing; install Node.js 18 or newer with npm (Debian: apt-get install nodejs npm) for the browser tests" >&2; exit 1; }
+	@$(NEEDS_NPM)
 	npm --prefix $(NPM) ci --silent
+	touch $@
+
+# Other servers, in places of their own: what they need is no concern of ours.
+$(PEERS_VENV)/.installed: $(PEERS)/requirements.txt
+	@$(NEEDS_PYTHON)
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(PEERS)/requirements.txt
+	touch $@
+
+$(PEERS)/node_modules/.installed: $(PEERS)/package-lock.json
+	@$(NEEDS_NPM)
+	npm --prefix $(PEERS) ci --silent
 	touch $@

@@ -1,4 +1,7 @@
-"""Runs the benchmarks and prints what they found; `--write` puts it into RESULTS.md, between its two marks."""
+"""Runs the benchmarks and prints what they found.
+
+`--write` puts it into RESULTS.md, between its two marks, and draws the chart of the README if peers were measured.
+"""
 
 import argparse
 import os
@@ -6,10 +9,12 @@ import platform
 import time
 from pathlib import Path
 
+from benches import chart
 from benches.load import pin_client
 from benches.measures import MEASURES, Figure, Run
 
 _RESULTS = Path(__file__).parent / "RESULTS.md"
+_CHART = Path(__file__).parent.parent / "docs" / "images" / "benchmarks.svg"
 _BEGIN, _END = "<!-- figures -->", "<!-- end of figures -->"
 
 
@@ -19,21 +24,25 @@ def main() -> None:
     parser.add_argument("measures", nargs="*", metavar="measure", help=f"which: {', '.join(MEASURES)}; all if none")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; medians count")
     parser.add_argument("--connections", type=int, default=5_000)
-    parser.add_argument("--write", action="store_true", help="write the figures into benches/RESULTS.md")
+    parser.add_argument("--write", action="store_true", help=f"write {_RESULTS.name} and the chart")
     given = parser.parse_args()
     if unknown := [name for name in given.measures if name not in MEASURES]:
         parser.error(f"there is no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     if len(os.sched_getaffinity(0)) < 2:
         parser.error("server and client need a core each; this process may use one only")
     pin_client()
+    bars: list[chart.Bar] = []
     lines = ["| measure | figure | goal | in numbers | doubts |", "|---|---|---|---|---|"]
     print("\n".join(lines))
     for name in given.measures or MEASURES:
         for figure in MEASURES[name](Run(given.rounds, given.connections)):
             lines.append(_line(figure))
+            bars += [figure.bar] if figure.bar else []
             print(lines[-1], flush=True)
     if given.write:
         _write(lines, given.rounds)
+        if bars:
+            _draw(bars, given.rounds, given.connections)
 
 
 def _line(figure: Figure) -> str:
@@ -47,8 +56,21 @@ def _line(figure: Figure) -> str:
 def _write(lines: list[str], rounds: int) -> None:
     text = _RESULTS.read_text()
     head, tail = text.partition(_BEGIN)[0], text.partition(_END)[2]
-    when = f"{time.strftime('%Y-%m-%d')}, {platform.release()}, {rounds} rounds. Bold: the goal is missed."
+    when = f"{_when(rounds)} Bold: the goal is missed."
     _RESULTS.write_text("\n".join([head + _BEGIN, when, "", *lines, _END + tail]))
+
+
+def _draw(bars: list[chart.Bar], rounds: int, connections: int) -> None:
+    method = (
+        "256 B to everyone, 8 times a second where nothing else is said. Server and client on a core each.",
+        "Floor: one write(2) per connection and message, and nothing else.",
+        f"Medians of one run: {_when(rounds)}",
+    )
+    _CHART.write_text(chart.draw(f"One message to {connections:,} connections", bars, method))
+
+
+def _when(rounds: int) -> str:
+    return f"{time.strftime('%Y-%m-%d')}, Linux {platform.release()}, {rounds} rounds."
 
 
 if __name__ == "__main__":

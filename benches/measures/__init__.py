@@ -9,6 +9,7 @@ from benches.measures.disturbances import slow, spinning
 from benches.measures.figures import RATIO, Figure, Run
 from benches.measures.floods import flood, moderate
 from benches.measures.pace import cost, last, scale
+from benches.measures.peers import peers
 from benches.measures.threads import workers
 
 __all__ = ["MEASURES", "RATIO", "Figure", "Run"]
@@ -30,6 +31,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Figure]]] = {
         deflate,
         scale,
         churn,
+        peers,
     )
 }
-"""By name, in the order of the table of goals."""
+"""By name, in the order of the table of goals; what has none comes last."""

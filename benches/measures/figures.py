@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from benches.chart import Bar
 from benches.load import SERVER_CORES, Connections, Load, connected
 from benches.programs import FLOOR, fan_out
 
@@ -33,6 +34,8 @@ class Figure:
     detail: str
     doubts: Sequence[str] = ()
     """Why it should not be believed: a load that did not arrive whole, a client that was the limit."""
+    bar: Bar | None = None
+    """How it is drawn in the chart; None: not at all."""
 
 
 @dataclass(frozen=True)

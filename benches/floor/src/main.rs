@@ -24,16 +24,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    net::listen,
+    time::{ClockId, clock_gettime},
+};
 
 /// No client of ours sends a longer request.
 const MAX_REQUEST: usize = 8192;
+/// Connections that may wait to be accepted: as many as at our own door, and more than the load client opens at once.
+/// The standard library has 128, beyond which a connection waits a second for its next try.
+const BACKLOG: i32 = 4096;
 /// Connections of a user, where messages go to users.
 const PER_USER: usize = 2;
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // On a socket that listens already, this changes the length of its queue and nothing else.
+    listen(&listener, BACKLOG)?;
     say(&format!("port {}", listener.local_addr()?.port()))?;
     let mut connections = Vec::new();
     for line in io::stdin().lock().lines() {
