@@ -200,6 +200,17 @@ fn no_message_begins_within_a_compressed_one() {
 }
 
 #[test]
+fn dropped_messages_are_not_even_looked_into() {
+    let bad = fragmented(RSV1 | TEXT, b"\xff\xff\xff", 2);
+    let wire = [bad, frame(FIN | TEXT, b"plain"), frame(FIN | 8, b"")].concat();
+    let mut stream = Stream { inflate: Inflate::new(Vec::new(), LIMIT), rest: &wire, cut: 10 };
+    stream.inflate.drop_messages();
+    let mut machine = WebSocketContext::new(Role::Server, None);
+    let mut next = || machine.read(&mut stream).unwrap();
+    assert_eq!([next(), next(), next()], [Message::Ping(vec![0].into()), Message::text("plain"), Message::Close(None)]);
+}
+
+#[test]
 fn text_that_was_compressed_must_be_utf8_too() {
     let (_, error) = read(&frame(FIN | RSV1 | TEXT, &compressed(&[0xc3, 0x28])));
     assert!(matches!(error, Error::Utf8(_)), "{error}");
