@@ -1,7 +1,7 @@
-//! `Sec-WebSocket-Extensions` (RFC 6455 section 9.1), of which one is known: permessage-deflate (RFC 7692 section 7.1).
+//! `Sec-WebSocket-Extensions` (RFC 6455 section 9.1), of which one is known: permessage-deflate (RFC 7692 section 7).
 //!
-//! It is accepted on one condition only: both sides forget each message when the next one begins, and the server may use
-//! the full window. So one compressed form fits every client, and no connection needs a compressor of its own.
+//! It is accepted on one condition only: both sides forget each message when the next one begins, and the server may
+//! use the full window. So one compressed form fits every client, and no connection needs a compressor of its own.
 
 use hyper::{HeaderMap, header::SEC_WEBSOCKET_EXTENSIONS};
 

@@ -1,9 +1,9 @@
 //! A message encoded once: the bytes that go on the wire, shared by every connection that gets it.
 //!
 //! A server's frames are not masked (RFC 6455 section 5.1), so header and payload are the same for all receivers. The
-//! deflated form is the same for all too, since no message refers to the one before (RFC 7692 section 7.1.1). It is made
-//! by the first shard that needs it, on its own thread; one that needs it meanwhile waits for it, which takes
-//! microseconds and less than to make it again. Cloning a frame counts references.
+//! deflated form is the same for all too, since no message refers to the one before (RFC 7692 section 7.1.1). It is
+//! made by the first shard that needs it, on its own thread; one that needs it meanwhile waits for it, which takes
+//! microseconds, and less than to make it again. Cloning a frame counts references.
 
 use std::sync::{Arc, OnceLock};
 

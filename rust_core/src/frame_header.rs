@@ -1,5 +1,5 @@
-//! The header of a client's frame (RFC 6455 section 5.2), taken byte by byte as it comes. It checks nothing: what is wrong
-//! with a header is for the protocol machine to say.
+//! The header of a client's frame (RFC 6455 section 5.2), taken byte by byte as it comes. It checks nothing: what is
+//! wrong with a header is for the protocol machine to say.
 
 /// Longest header of a client's frame: two bytes, a length in eight, a mask in four.
 const MAX_BYTES: usize = 14;

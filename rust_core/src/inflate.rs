@@ -1,11 +1,12 @@
 //! A client's stream with its compressed messages made plain, for the protocol machine, which knows no extensions.
 //!
-//! A message that is marked as compressed (RFC 7692 section 6) is gathered, decompressed, and passed on as one frame that
-//! is masked by zeros. Everything else passes as it is, also what is wrong: the machine judges it. A reserved bit where it
-//! has no business, on a continuation or a control frame, is refused by it like on a connection without the extension.
+//! A message that is marked as compressed (RFC 7692 section 6) is gathered, decompressed, and passed on as one frame
+//! that is masked by zeros. Everything else passes as it is, also what is wrong: the machine judges it. A reserved bit
+//! where it has no business, on a continuation or a control frame, is refused by it as on a connection without the
+//! extension.
 //!
-//! A message is decompressed when all of it has come, so what is held of an unfinished one is no more than what its sender
-//! has sent.
+//! A message is decompressed when all of it has come, so what is held of an unfinished one is no more than what its
+//! sender has sent.
 
 use std::io;
 
@@ -17,6 +18,9 @@ use crate::{
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 2048;
+
+/// How often it is read in one call before somebody else gets a turn, where nothing comes of it that can be passed on.
+const READS_PER_CALL: usize = 32;
 
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
@@ -35,8 +39,8 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    /// How the connection is closed. Data that cannot be decompressed is 1007: RFC 7692 names no code, the framing holds,
-    /// and the payload is not what its frame says it is (RFC 6455 section 7.4.1).
+    /// How the connection is closed. Data that cannot be decompressed is 1007: RFC 7692 names no code, the framing
+    /// holds, and the payload is not what its frame says it is (RFC 6455 section 7.4.1).
     #[must_use]
     pub fn close_reason(self) -> CloseReason {
         match self {
@@ -66,6 +70,8 @@ pub struct Inflate {
     /// What can be passed on, from `passed` on.
     plain: Vec<u8>,
     passed: usize,
+    /// Nobody wants compressed messages any more.
+    drops_messages: bool,
 }
 
 /// What comes next.
@@ -74,7 +80,8 @@ enum Place {
     Header(PartialHeader),
     /// This many bytes of a payload that is passed on.
     Passing(u64),
-    /// This many bytes of a compressed payload. `mask` begins with the key for the next byte; `last`: it ends its message.
+    /// This many bytes of a compressed payload. `mask` begins with the key for the next byte; `last`: it ends its
+    /// message.
     Gathering {
         left: u64,
         mask: [u8; 4],
@@ -89,6 +96,19 @@ struct Gathered {
     payload: Vec<u8>,
 }
 
+impl Gathered {
+    /// Takes the next part of the payload, which is masked.
+    fn gather(&mut self, part: &[u8], mask: [u8; 4]) {
+        let start = self.payload.len();
+        self.payload.extend_from_slice(part);
+        for group in self.payload[start..].chunks_mut(mask.len()) {
+            for (byte, key) in group.iter_mut().zip(mask) {
+                *byte ^= key;
+            }
+        }
+    }
+}
+
 impl Inflate {
     /// For a stream whose first bytes were read already. A message may have `max_message_bytes`.
     #[must_use]
@@ -101,16 +121,25 @@ impl Inflate {
             message: None,
             plain: Vec::new(),
             passed: 0,
+            drops_messages: false,
         }
     }
 
-    /// As [`io::Read::read`], from a stream that `receive` reads in the same way. What `receive` fails with is passed on
-    /// when nothing is left to read, a [`StreamError`] of its own likewise.
+    /// From now on compressed messages are dropped: to be called when only the peer's Close is of interest, since they
+    /// cost so much more to read than to send.
+    pub fn drop_messages(&mut self) {
+        self.drops_messages = true;
+    }
+
+    /// As [`io::Read::read`], from a stream that `receive` reads in the same way. What `receive` fails with, and a
+    /// [`StreamError`] likewise, is passed on when all before it was read. `WouldBlock` may come while there is more to
+    /// receive: a peer that sends much of which nothing comes must not hold up the others.
     pub fn read(
         &mut self,
         buffer: &mut [u8],
         mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        let mut reads = 0;
         loop {
             if self.passed < self.plain.len() {
                 let length = buffer.len().min(self.plain.len() - self.passed);
@@ -118,9 +147,17 @@ impl Inflate {
                 self.passed += length;
                 return Ok(length);
             }
-            self.plain.clear();
             self.passed = 0;
+            if self.plain.capacity() > READ_BYTES {
+                self.plain = Vec::new();
+            } else {
+                self.plain.clear();
+            }
             if self.at == self.read.len() {
+                if reads == READS_PER_CALL {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                reads += 1;
                 self.at = 0;
                 self.read.resize(READ_BYTES, 0);
                 let received = receive(&mut self.read);
@@ -159,8 +196,7 @@ impl Inflate {
                     let rest = &self.read[self.at..];
                     let length = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                     if let Some(message) = &mut self.message {
-                        let key = mask.iter().cycle();
-                        message.payload.extend(rest[..length].iter().zip(key).map(|(byte, key)| byte ^ key));
+                        message.gather(&rest[..length], *mask);
                     }
                     mask.rotate_left(length % 4);
                     self.at += length;
@@ -204,17 +240,17 @@ impl Inflate {
     /// The end of a compressed frame, and of its message where it is the last.
     fn end_payload(&mut self, last: bool) -> Result<(), StreamError> {
         self.place = Place::Header(PartialHeader::default());
-        if let Some(message) = self.message.take_if(|_| last) {
-            self.pass_on(&message)?;
+        match self.message.take_if(|_| last) {
+            Some(message) if !self.drops_messages => self.pass_on(&message),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Decompresses a message, and puts it into one masked frame. Its header has a length in eight bytes, whatever the
     /// length is, since that is known last; the machine does not mind.
     fn pass_on(&mut self, message: &Gathered) -> Result<(), StreamError> {
         let mut header = [0; 14];
-        header[..2].copy_from_slice(&[FIN | message.opcode, 0x80 | 127]);
+        header[..2].copy_from_slice(&[FIN | message.opcode, 0xff]);
         self.plain.extend_from_slice(&header);
         deflate::decompress(&message.payload, self.max_message_bytes, &mut self.plain)?;
         let length = (self.plain.len() - header.len()) as u64;

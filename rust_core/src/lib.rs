@@ -6,8 +6,8 @@
 //!
 //! Rules without I/O, tested without a network:
 //! - [`frame`]: a message encoded once into wire bytes, shared by every connection; [`deflate`]: its compressed form;
-//! - [`frame_boundary`]: whether a client's stream stands between two messages; [`inflate`]: that stream with its compressed
-//!   messages made plain; [`frame_header`]: what both look at;
+//! - [`frame_boundary`]: whether a client's stream stands between two messages; [`inflate`]: that stream with its
+//!   compressed messages made plain; [`frame_header`]: what both look at;
 //! - [`token`]: who may open a socket;
 //! - [`handshake`]: what a WebSocket request must have and what it asks for, [`extensions`] among it; [`origin`]: which
 //!   pages may send one;
@@ -31,9 +31,9 @@
 //!
 //! `Hub::publish*` → the owning shard's command queue → send queues of the user's sessions → one `writev` per session. A
 //! broadcast is queued to nobody: the shard goes round its sessions and writes to each what it has not seen.
-//! Nothing on that way takes a lock or copies the frame. The only locks of the crate guard the hub's small index
-//! (user → number of connections), the event queue, the progress log and the admission counters; none is ever held while
-//! another is taken.
+//! Nothing on that way takes a lock or copies the frame; a shard that needs the deflated form of a message while another
+//! makes it waits for that. The only locks of the crate guard the hub's small index (user → number of connections), the
+//! event queue, the progress log and the admission counters; none is ever held while another is taken.
 
 pub mod admission;
 mod app_socket;

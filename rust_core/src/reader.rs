@@ -192,7 +192,12 @@ impl Protocol {
     }
 
     fn read(&mut self, session: &Session) -> Result<Message, Failure> {
-        let (boundary, inflate) = (&mut self.boundary, self.inflate.as_deref_mut());
+        let (boundary, mut inflate) = (&mut self.boundary, self.inflate.as_deref_mut());
+        if let Some(inflate) = &mut inflate
+            && session.is_closing()
+        {
+            inflate.drop_messages();
+        }
         self.machine.read(&mut Transport { session, boundary, inflate })
     }
 }

@@ -58,7 +58,7 @@ async def test_a_burst_is_coalesced_and_a_lone_message_is_not(start_server: Star
 async def test_a_slow_consumer_raises_its_drops_and_the_high_water_mark(start_server: StartServer) -> None:
     server = start_server(ping_interval=0.0, send_queue_bytes=65_536)
     payload = f'"{"x" * 20_000}"'
-    async with opened(server, "anna", max_queue=1) as slow:
+    async with opened(server, "anna", max_queue=1, compression=None) as slow:
         slow.transport.pause_reading()
         while not server.stats().slow_consumers:
             server.broadcast_to_user("anna", payload)
@@ -80,7 +80,7 @@ async def test_a_slow_consumer_raises_its_drops_and_the_high_water_mark(start_se
 
 async def test_what_waits_for_a_client_that_goes_is_dropped(start_server: StartServer) -> None:
     server = start_server(ping_interval=0.0)
-    async with opened(server, "anna", max_queue=1) as socket:
+    async with opened(server, "anna", max_queue=1, compression=None) as socket:
         socket.transport.pause_reading()
         while not server.connections()[0].queued_bytes:
             server.broadcast_to_user("anna", f'"{"x" * 50_000}"')

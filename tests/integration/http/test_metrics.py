@@ -58,7 +58,7 @@ async def test_frames_and_writes_are_told_as_the_core_counts_them(client: Client
 
 
 async def test_drops_are_told_by_reason(client: Client, gateway: Gateway) -> None:
-    async with opened(gateway.server, "client", max_queue=1) as slow:
+    async with opened(gateway.server, "client", max_queue=1, compression=None) as slow:
         slow.transport.pause_reading()
         while not gateway.server.stats().slow_consumers:
             gateway.server.broadcast_to_user("client", f'"{"x" * 200_000}"')
