@@ -141,13 +141,13 @@ async def test_a_flood_keeps_its_order_beside_pings(start_server: StartServer, c
 async def test_a_client_that_does_not_read_gets_whole_arrays_and_4002(
     start_server: StartServer, compression: str | None
 ) -> None:
-    server = start_server(send_queue_bytes=65_536)
+    server = start_server(send_queue_bytes=65_536, coalesce_ms=0)
     async with opened(server, "anna", query="?batch=1", max_queue=1, compression=compression) as socket:
         socket.transport.pause_reading()
         sent = 0
         while server.stats().slow_consumers == 0:
-            server.broadcast_many(burst(sent, sent + 10, padding=1000))
-            sent += 10
+            server.broadcast_many(burst(sent, sent + 25, padding=2000))
+            sent += 25
             await until(lambda: server.stats().backlog_bytes == 0)
         socket.transport.resume_reading()
         received = await rest(socket)

@@ -167,7 +167,10 @@ async def test_too_many_messages_are_refused(start_server: StartServer) -> None:
 async def test_a_client_that_does_not_read_is_closed_and_nobody_else(start_server: StartServer) -> None:
     server = start_server(send_queue_bytes=65_536)
     payload = '"' + "x" * 60_000 + '"'
-    async with opened(server, "user-1", max_queue=1) as slow, opened(server, "user-1", max_queue=None) as quick:
+    async with (
+        opened(server, "user-1", max_queue=1, compression=None) as slow,
+        opened(server, "user-1", max_queue=None, compression=None) as quick,
+    ):
         slow.transport.pause_reading()
         sent = 0
         while server.stats().slow_consumers == 0:
