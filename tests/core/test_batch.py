@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +17,14 @@ from tests.support.sockets import WAIT_SECONDS, closed, opened, until
 MAX_ARRAY_BYTES = 65_535
 
 
+# Behind a proxy that strips extensions, and as browsers connect.
+either_form = pytest.mark.parametrize("compression", [None, "deflate"])
+
+
 def burst(first: int, last: int, padding: int = 0) -> list[tuple[str, str]]:
-    return [("anna", json.dumps({"n": number, "x": "x" * padding})) for number in range(first, last)]
+    """Numbered frames, each with so many digits that compress to some half."""
+    noise = (random.Random(number).randbytes(padding // 2).hex() for number in range(first, last))  # noqa: S311
+    return [("anna", json.dumps({"n": first + index, "x": digits})) for index, digits in enumerate(noise)]
 
 
 async def texts(socket: ClientConnection, last: int) -> list[str]:
@@ -50,15 +57,39 @@ def arrays(received: list[str]) -> list[list[Any]]:
     return [message for text in received if isinstance(message := json.loads(text), list)]
 
 
-async def test_what_was_sent_together_comes_as_arrays(server: FanoutServer) -> None:
-    async with opened(server, "anna", query="?batch=1") as socket:
-        assert server.broadcast_many(burst(0, 1000, padding=200)) == 1000
+@either_form
+async def test_what_was_sent_together_comes_as_arrays(server: FanoutServer, compression: str | None) -> None:
+    async with opened(server, "anna", query="?batch=1", compression=compression) as socket:
+        assert server.broadcast_many(burst(0, 1000, padding=600)) == 1000
         received = await texts(socket, 999)
         assert numbers(received) == list(range(1000))
         assert len(received) < 100
         assert all(len(array) > 1 for array in arrays(received))
         assert all(len(text) <= MAX_ARRAY_BYTES for text in received)
-        assert server.stats().arrays == len(arrays(received))
+        stats = server.stats()
+        assert stats.arrays == len(arrays(received))
+        assert stats.compressions == (1000 if compression else 0)
+        # Compressed, the digits take half of their length.
+        assert (stats.bytes_written < 0.8 * sum(map(len, received))) == (compression is not None)
+
+
+async def test_each_is_compressed_once_for_all_who_get_it(server: FanoutServer) -> None:
+    async with (
+        opened(server, "anna", query="?batch=1") as first,
+        opened(server, "anna", query="?batch=1") as second,
+        opened(server, "anna") as lone,
+    ):
+        server.broadcast_many(burst(0, 100, padding=1000))
+        for socket in (first, second, lone):
+            assert numbers(await texts(socket, 99)) == list(range(100))
+        assert server.stats().compressions == 100
+
+
+async def test_large_and_small_in_turn_are_one_array(server: FanoutServer) -> None:
+    mixed = [*burst(0, 1), *burst(1, 2, padding=2000), *burst(2, 3), *burst(3, 4, padding=2000), *burst(4, 5)]
+    async with opened(server, "anna", query="?batch=1") as socket:
+        server.broadcast_many(mixed)
+        assert await texts(socket, 4) == ["[" + ",".join(frame for _, frame in mixed) + "]"]
 
 
 async def test_one_alone_is_a_plain_object(server: FanoutServer) -> None:
@@ -93,9 +124,10 @@ async def test_what_is_no_object_is_left_as_it_is(server: FanoutServer) -> None:
         assert received == ["[1]", '{"n": 1}', "", '[{"n": 2},{"n": 3}]', "text", '{"n": 4} ']
 
 
-async def test_a_flood_keeps_its_order_beside_pings(start_server: StartServer) -> None:
-    server = start_server(ping_interval=0.02, pong_timeout=WAIT_SECONDS, coalesce_ms=1)
-    async with opened(server, "anna", query="?batch=1") as socket:
+@either_form
+async def test_a_flood_keeps_its_order_beside_pings(start_server: StartServer, compression: str | None) -> None:
+    server = start_server(ping_interval=0.02, pong_timeout=WAIT_SECONDS, coalesce_ms=1, compress_min_bytes=150)
+    async with opened(server, "anna", query="?batch=1", compression=compression) as socket:
         reading = asyncio.create_task(texts(socket, 4999))
         for first in range(0, 5000, 50):
             server.broadcast_many(burst(first, first + 50, padding=first % 300))
@@ -105,14 +137,17 @@ async def test_a_flood_keeps_its_order_beside_pings(start_server: StartServer) -
         assert arrays(received)
 
 
-async def test_a_client_that_does_not_read_gets_whole_arrays_and_4002(start_server: StartServer) -> None:
-    server = start_server(send_queue_bytes=65_536)
-    async with opened(server, "anna", query="?batch=1", max_queue=1, compression=None) as socket:
+@either_form
+async def test_a_client_that_does_not_read_gets_whole_arrays_and_4002(
+    start_server: StartServer, compression: str | None
+) -> None:
+    server = start_server(send_queue_bytes=65_536, coalesce_ms=0)
+    async with opened(server, "anna", query="?batch=1", max_queue=1, compression=compression) as socket:
         socket.transport.pause_reading()
         sent = 0
         while server.stats().slow_consumers == 0:
-            server.broadcast_many(burst(sent, sent + 10, padding=1000))
-            sent += 10
+            server.broadcast_many(burst(sent, sent + 25, padding=2000))
+            sent += 25
             await until(lambda: server.stats().backlog_bytes == 0)
         socket.transport.resume_reading()
         received = await rest(socket)

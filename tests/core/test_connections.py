@@ -169,7 +169,7 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_else(start_serve
     payload = '"' + "x" * 60_000 + '"'
     async with (
         opened(server, "user-1", max_queue=1, compression=None) as slow,
-        opened(server, "user-1", max_queue=None) as quick,
+        opened(server, "user-1", max_queue=None, compression=None) as quick,
     ):
         slow.transport.pause_reading()
         sent = 0

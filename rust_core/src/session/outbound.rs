@@ -35,9 +35,9 @@ pub(super) struct Outbound {
     pub(super) listed: bool,
     /// The socket was full: the session's task waits until it is writable.
     pub(super) blocked: bool,
+    pub(super) batching: Batching,
     pub(super) last_write_ms: u64,
     pub(super) queue: SendQueue,
-    pub(super) batching: Batching,
     pub(super) next_ping_ms: u64,
     pub(super) ping: Option<Ping>,
 }
@@ -58,9 +58,7 @@ impl Outbound {
         self.listed = true;
         Enqueued::FlushDue
     }
-}
 
-impl Outbound {
     /// Drops every message of which nothing was written yet.
     pub(super) fn drop_unstarted(&mut self) {
         self.queue.drop_unstarted_array(&self.batching);
