@@ -14,6 +14,7 @@ __all__ = [
     "Drops",
     "FanoutServer",
     "HandshakeRefusals",
+    "Histogram",
     "LoadClient",
     "LoadReport",
     "LogRecord",
@@ -119,6 +120,17 @@ class HandshakeRefusals:
     """Close 1008: no token, or one that does not hold."""
 
 @final
+class Histogram:
+    """How often something took how long, since `start`."""
+
+    bounds: tuple[float, ...]
+    """Seconds at which each bucket but the last ends, from 50 µs to 10 s."""
+    counts: tuple[int, ...]
+    """How many times fell into each bucket: up to its bound and beyond the one before; the last has what is left."""
+    sum_seconds: float
+    """All times together."""
+
+@final
 class Drops:
     """What did not get through since `start`, by reason.
 
@@ -207,6 +219,10 @@ class Stats:
     events_high_water: int
     """The most events that have waited for `drain_events`, or for `on_message`'s callback."""
 
+    publish_to_write: Histogram
+    """Writes that carried a frame of yours, by the time from the call that sent or published the oldest one in it to
+    the write's return. None counts as quicker than it was, or as slower by more than 15 further writes take."""
+
 @final
 class ConnectionInfo:
     """One open connection, as of now."""
@@ -258,7 +274,7 @@ class FanoutServer:
         allowed_origins: Sequence[str] = ...,
         trusted_proxies: Sequence[str] = ...,
         require_tls: bool | None = None,
-        max_connections: int = 0,
+        max_connections: int | None = None,
         max_connections_per_user: int = 10,
         max_connections_per_ip: int = 100,
         connect_rate_per_ip: int = 20,

@@ -16,7 +16,7 @@ import msgspec
 from jasaweb_rt import config_secrets, config_source
 from jasaweb_rt.exceptions import ConfigurationError
 
-__all__ = ["PREFIX", "Settings", "load_settings", "max_connections_for"]
+__all__ = ["PREFIX", "Settings", "default_max_connections", "load_settings", "max_connections_for"]
 
 PREFIX = config_source.PREFIX
 
@@ -183,7 +183,7 @@ def load_settings(
     texts = config_source.read(environ, dotenv, known)
     values: dict[str, object] = {
         "data_dir": data_dir,
-        "max_connections": max_connections_for(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        "max_connections": default_max_connections(),
     }
     for field in msgspec.structs.fields(Settings):
         if (text := texts.get(field.name)) is not None and field.name not in secrets:
@@ -204,6 +204,11 @@ def _value(field: str, kind: object, text: str) -> object:
         raise ConfigurationError(f"{variable} cannot be honoured: {mend}.")
     parser = _PARSERS.get(field)
     return parser(variable, text) if parser else config_source.parse(variable, text, kind)
+
+
+def default_max_connections() -> int:
+    """How many sockets fit into this process's limit of open files."""
+    return max_connections_for(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def max_connections_for(open_files: int) -> int:

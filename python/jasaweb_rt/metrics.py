@@ -5,12 +5,14 @@ told apart. docs/metrics.md explains each.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.utils import floatToGoString
 
-from jasaweb_rt._core import Drops, HandshakeRefusals
+from jasaweb_rt._core import Drops, HandshakeRefusals, Histogram
 from jasaweb_rt.gateway import Gateway
 
 __all__ = ["Metrics"]
@@ -72,6 +74,11 @@ class Metrics:
         yield _counter("written_bytes", "Bytes that were written to connections", stats.bytes_written)
         for name, meaning in _GAUGES.items():
             yield _gauge(name, meaning, getattr(stats, name))
+        yield _histogram(
+            "publish_to_write_seconds",
+            "Writes by the time from the call that published the oldest frame in it to its return",
+            stats.publish_to_write,
+        )
         yield _counter_by_reason(
             "handshakes_refused",
             "WebSocket requests that were refused before the upgrade, or right behind it",
@@ -151,6 +158,13 @@ def _counter_by_reason(name: str, meaning: str, values: Mapping[str, int]) -> Me
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{_PREFIX}_{name}", meaning, value=value)
+
+
+def _histogram(name: str, meaning: str, histogram: Histogram) -> Metric:
+    # Each bucket of Prometheus holds those below it too.
+    ends = [*map(floatToGoString, histogram.bounds), "+Inf"]
+    buckets = list(zip(ends, accumulate(histogram.counts), strict=True))
+    return HistogramMetricFamily(f"{_PREFIX}_{name}", meaning, buckets=buckets, sum_value=histogram.sum_seconds)
 
 
 def _values(source: Drops | HandshakeRefusals, names: tuple[str, ...]) -> dict[str, int]:

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
-use crate::{clock, close::CloseReason, deflate, error::Error, metrics::Counters};
+use crate::{clock, close::CloseReason, deflate, error::Error, latency::Stamp, metrics::Counters};
 
 const FIN: u8 = 0x80;
 /// Marks a message as compressed (RFC 7692 section 6).
@@ -39,6 +39,8 @@ pub struct Frame {
     wire: Bytes,
     /// For a message that may be deflated: its other form, once that was asked for; `None` in it: it is not smaller.
     deflated: Option<Arc<OnceLock<Option<Bytes>>>>,
+    /// When it was published; not of the message, but of this reference to it.
+    stamp: Option<Stamp>,
 }
 
 impl Frame {
@@ -87,6 +89,17 @@ impl Frame {
         &self.wire
     }
 
+    /// The frame as it is published at this moment.
+    pub(crate) fn stamped(mut self, stamp: Stamp) -> Self {
+        self.stamp = Some(stamp);
+        self
+    }
+
+    /// When it was published, if it was.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
+
     /// How many bytes it is on the wire, header included.
     #[must_use]
     pub fn wire_len(&self) -> usize {
@@ -112,7 +125,7 @@ impl Frame {
     }
 
     fn plain(opcode: u8, payload: &[u8]) -> Self {
-        Self { wire: encode(opcode, payload), deflated: None }
+        Self { wire: encode(opcode, payload), deflated: None, stamp: None }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     frame::Frame,
     front_door::Admitted,
     index::Index,
+    latency::Stamp,
     metrics::{Counters, Totals},
     session::ConnectionInfo,
 };
@@ -109,6 +110,7 @@ impl Hub {
             published += 1;
             if let Some((user_id, count)) = self.0.index.find(user_id) {
                 connections += count;
+                let frame = frame.stamped(parts.stamp());
                 parts.of(&user_id).push((user_id, frame));
             }
         }
@@ -120,6 +122,7 @@ impl Hub {
     /// To every connection of an audience.
     pub fn to_audience(&self, audience: Audience, frame: &Frame) -> Result<usize, Error> {
         self.count_refusal(check_load(&self.0.shards))?;
+        let frame = frame.clone().stamped(Stamp::now());
         for shard in &self.0.shards {
             shard.tell(Command::ToAudience(audience, frame.clone()))?;
         }
@@ -134,7 +137,7 @@ impl Hub {
     pub fn to_connection(&self, connection_id: &str, frame: Frame) -> Result<usize, Error> {
         let Some((number, shard)) = self.find(connection_id) else { return Ok(0) };
         self.count_refusal(check_load([shard]))?;
-        shard.tell(Command::ToConnection(number, frame))?;
+        shard.tell(Command::ToConnection(number, frame.stamped(Stamp::now())))?;
         self.0.frames_published.fetch_add(1, Relaxed);
         Ok(1)
     }
@@ -149,6 +152,7 @@ impl Hub {
             published += 1;
             if let Some((user_id, count)) = self.0.index.find(user_id) {
                 connections += count;
+                let frame = frame.stamped(parts.stamp());
                 parts.of(&user_id).push(DurableFrame { user_id, seq, rev, frame });
             }
         }
@@ -164,6 +168,7 @@ impl Hub {
         for ReadFrame { user_id, rev, frame } in items {
             if let Some((user_id, count)) = self.0.index.find(user_id) {
                 connections += count;
+                let frame = frame.stamped(parts.stamp());
                 parts.of(&user_id).push(ReadFrame { user_id, rev, frame });
             }
         }
@@ -184,12 +189,18 @@ impl Hub {
 
     /// Answers a session's request; false where the connection is gone.
     pub fn answer_sync(&self, connection_id: &str, answer: SyncAnswer) -> Result<bool, Error> {
+        let stamp = Stamp::now();
+        let answer = SyncAnswer {
+            preface: answer.preface.map(|frame| frame.stamped(stamp)),
+            frames: answer.frames.into_iter().map(|(seq, frame)| (seq, frame.stamped(stamp))).collect(),
+            ..answer
+        };
         self.tell_connection(connection_id, |number| Command::Answer(number, Box::new(answer)))
     }
 
     /// Sends an `error` frame for a client frame that was refused. Twenty in a minute end the connection.
     pub fn refuse(&self, connection_id: &str, frame: Frame) -> Result<bool, Error> {
-        self.tell_connection(connection_id, |number| Command::Refuse(number, frame))
+        self.tell_connection(connection_id, |number| Command::Refuse(number, frame.stamped(Stamp::now())))
     }
 
     /// Closes a connection; false where it is not open.
@@ -205,6 +216,7 @@ impl Hub {
     /// Believes a client that everything up to `seq` has arrived. Where that is beyond what was sent to it, it gets
     /// `refusal`, as by [`Self::refuse`]. False where it is not open.
     pub fn acknowledge(&self, connection_id: &str, seq: u64, refusal: Frame) -> Result<bool, Error> {
+        let refusal = refusal.stamped(Stamp::now());
         self.tell_connection(connection_id, |number| Command::Acknowledge(number, seq, refusal))
     }
 
@@ -329,11 +341,17 @@ pub(crate) fn connection_id(node_id: &str, number: u64) -> String {
 struct Parts<'a, T> {
     hub: &'a Hub,
     items: Vec<Vec<T>>,
+    /// When the first item was found a receiver: a call that finds none need not know the time.
+    stamp: Option<Stamp>,
 }
 
 impl<'a, T> Parts<'a, T> {
     fn new(hub: &'a Hub) -> Self {
-        Self { hub, items: std::iter::repeat_with(Vec::new).take(hub.0.shards.len()).collect() }
+        Self { hub, items: std::iter::repeat_with(Vec::new).take(hub.0.shards.len()).collect(), stamp: None }
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        *self.stamp.get_or_insert_with(Stamp::now)
     }
 
     fn of(&mut self, user_id: &str) -> &mut Vec<T> {

@@ -57,6 +57,7 @@ pub mod handshake;
 pub mod hub;
 mod index;
 pub mod inflate;
+mod latency;
 mod listener;
 mod log;
 pub mod metrics;

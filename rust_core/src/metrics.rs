@@ -11,6 +11,7 @@ macro_rules! counters {
     (
         counters { $($(#[$counter_doc:meta])* $counter:ident,)* }
         marks { $($(#[$mark_doc:meta])* $mark:ident,)* }
+        histograms { $($(#[$histogram_doc:meta])* $histogram:ident,)* }
     ) => {
         /// One shard's counters. They begin on a cache line of their own.
         #[derive(Debug, Default)]
@@ -18,13 +19,15 @@ macro_rules! counters {
         pub struct Counters {
             $($(#[$counter_doc])* pub $counter: Counter,)*
             $($(#[$mark_doc])* pub $mark: Mark,)*
+            $($(#[$histogram_doc])* pub $histogram: Histogram,)*
         }
 
-        /// All shards' counters together at one moment: the sum of each counter, the highest of each mark.
+        /// All shards' counters together at one moment: the sum of each counter and bucket, the highest of each mark.
         #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
         pub struct Totals {
             $($(#[$counter_doc])* pub $counter: u64,)*
             $($(#[$mark_doc])* pub $mark: u64,)*
+            $($(#[$histogram_doc])* pub $histogram: Times,)*
         }
 
         impl Totals {
@@ -32,6 +35,7 @@ macro_rules! counters {
             pub fn add(&mut self, counters: &Counters) {
                 $(self.$counter += counters.$counter.get();)*
                 $(self.$mark = self.$mark.max(counters.$mark.get());)*
+                $(self.$histogram.add(counters.$histogram.get());)*
             }
         }
     };
@@ -95,6 +99,11 @@ counters! {
         /// The most bytes of commands that have waited for one shard.
         backlog_high_water_bytes,
     }
+    histograms {
+        /// Writes that carried a published frame, by the time from the call that published the oldest one in it to the
+        /// write's return; see [`crate::hub`] and the crate's `latency`.
+        publish_to_write,
+    }
 }
 
 /// A number that only grows, added to by one thread.
@@ -133,9 +142,78 @@ impl Mark {
     }
 }
 
+/// The times at which the buckets of a [`Histogram`] end, in microseconds; beyond the last there is one more.
+pub const BUCKET_BOUNDS: [u64; 17] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
+];
+
+/// How often a time was up to each of [`BUCKET_BOUNDS`] and beyond the one before; counted by one thread.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; BUCKET_BOUNDS.len() + 1],
+    micros: Counter,
+}
+
+impl Histogram {
+    /// Counts a time.
+    pub fn count(&self, micros: u64) {
+        self.buckets[BUCKET_BOUNDS.partition_point(|bound| *bound < micros)].add(1);
+        self.micros.add(micros);
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn get(&self) -> Times {
+        Times { counts: self.buckets.each_ref().map(Counter::get), micros: self.micros.get() }
+    }
+}
+
+/// What a [`Histogram`] has counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How many times fell into each bucket.
+    pub counts: [u64; BUCKET_BOUNDS.len() + 1],
+    /// The sum of all times in microseconds.
+    pub micros: u64,
+}
+
+impl Times {
+    /// How many times there were.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    fn add(&mut self, other: Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.micros += other.micros;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_falls_into_the_first_bucket_that_does_not_end_before_it() {
+        let shards = [Counters::default(), Counters::default()];
+        for micros in [0, 50, 51, 1_000_000, 10_000_000, 10_000_001, u64::from(u32::MAX)] {
+            shards[0].publish_to_write.count(micros);
+        }
+        shards[1].publish_to_write.count(60);
+        let mut totals = Totals::default();
+        for shard in &shards {
+            totals.add(shard);
+        }
+        let times = totals.publish_to_write;
+        let filled: Vec<_> = times.counts.iter().enumerate().filter(|(_, count)| **count > 0).collect();
+        assert_eq!(filled, [(0, &2), (1, &2), (13, &1), (16, &1), (17, &2)]);
+        assert_eq!((times.total(), times.micros), (8, 161 + 21_000_001 + u64::from(u32::MAX)));
+        assert!(BUCKET_BOUNDS.is_sorted());
+    }
 
     #[test]
     fn counters_add_up_and_marks_do_not() {

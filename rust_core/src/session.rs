@@ -39,6 +39,7 @@ use crate::{
     front_door::Admitted,
     hub::connection_id,
     index::{Index, Membership},
+    latency::WriteTimes,
     metrics::Counters,
     progress::Progress,
     rate_limit::RateLimit,
@@ -84,6 +85,7 @@ pub(crate) struct Context {
     pub(crate) events: Arc<EventQueue>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Clock,
+    pub(crate) write_times: WriteTimes,
     pub(crate) index: Arc<Index>,
     pub(crate) node_id: Arc<str>,
     /// Sessions whose task has ended, until the shard has taken them out of its registry between two passes.

@@ -36,6 +36,7 @@ use crate::{
     frame::Frame,
     front_door::Admitted,
     index::Index,
+    latency::WriteTimes,
     metrics::Counters,
     reader::Reader,
     rounds::{Held, Rounds},
@@ -71,6 +72,7 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, parts: Parts) {
             events: Arc::clone(&events),
             counters: Arc::clone(&counters),
             clock,
+            write_times: WriteTimes::default(),
             index: Arc::clone(&index),
             node_id: Arc::clone(&node_id),
             departed: RefCell::default(),
@@ -154,12 +156,14 @@ impl Shard {
             context.counters.backlog_high_water_bytes.raise(backlog.load(Relaxed));
             let now = context.clock.now_ms();
             self.remove_departed(now);
+            context.write_times.gather();
             let held = Held::new(backlog, batch.iter().map(Command::cost).sum());
             if self.take(&mut batch, held, now).is_break() {
                 return;
             }
             self.later.take_due(now, &mut self.due);
             self.write_turn(now);
+            context.write_times.settle(&context.counters.publish_to_write);
             yield_now().await;
         }
     }

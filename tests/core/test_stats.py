@@ -55,6 +55,46 @@ async def test_a_burst_is_coalesced_and_a_lone_message_is_not(start_server: Star
         assert burst.backlog_bytes <= burst.backlog_high_water_bytes
 
 
+async def test_each_write_of_what_was_sent_is_timed(start_server: StartServer) -> None:
+    server = start_server(ping_interval=0.0, workers=2)
+
+    def timed() -> int:
+        return sum(server.stats().publish_to_write.counts)
+
+    users = [(f"user-{number}", "client") for number in range(20)]
+    async with opened_many(server, *users) as sockets:
+        await until(lambda: server.stats().writes == 20)
+        assert timed() == 0, "nobody sent the welcomes"
+        assert server.broadcast_to_user("user-1", "{}") == 1
+        await until(lambda: timed() == 1)
+        server.broadcast_to_all("{}")
+        await until(lambda: timed() == 21)
+        for number in range(500):
+            server.broadcast_to_all(str(number))
+            server.broadcast_to_user("user-7", str(number))
+            server.publish([("user-8", number + 1, number + 1, str(number))])
+        for (socket,) in sockets.values():
+            while await asyncio.wait_for(socket.recv(), 10) != "499":
+                pass
+        await until(lambda: has_written_all(server) and timed() == server.stats().writes - 20)
+        histogram = server.stats().publish_to_write
+        assert (len(histogram.counts), histogram.bounds[0], histogram.bounds[-1]) == (18, 0.00005, 10.0)
+        assert list(histogram.bounds) == sorted(histogram.bounds)
+        assert histogram.sum_seconds > 0
+
+
+async def test_what_waits_for_an_answer_is_timed_from_when_it_was_published(start_server: StartServer) -> None:
+    server = start_server(ping_interval=0.0, sync=True)
+    server.fileno()
+    async with opened(server, "anna") as socket:
+        (info,) = server.connections()
+        server.publish([("anna", 1, 1, '{"seq":1}')])
+        answer = '{"type":"sync"}'
+        server.answer_sync(info.connection_id, role="client", head=0, through=0, rev=0, preface=answer)
+        assert [await frame(socket) for _ in range(2)] == [{"type": "sync"}, {"seq": 1}]
+        await until(lambda: sum(server.stats().publish_to_write.counts) == server.stats().writes - 1 > 0)
+
+
 async def test_a_slow_consumer_raises_its_drops_and_the_high_water_mark(start_server: StartServer) -> None:
     server = start_server(ping_interval=0.0, send_queue_bytes=65_536)
     payload = f'"{"x" * 20_000}"'
@@ -79,11 +119,13 @@ async def test_a_slow_consumer_raises_its_drops_and_the_high_water_mark(start_se
 
 
 async def test_what_waits_for_a_client_that_goes_is_dropped(start_server: StartServer) -> None:
-    server = start_server(ping_interval=0.0)
+    server = start_server(ping_interval=0.0, coalesce_ms=0)
     async with opened(server, "anna", max_queue=1, compression=None) as socket:
         socket.transport.pause_reading()
         while not server.connections()[0].queued_bytes:
             server.broadcast_to_user("anna", f'"{"x" * 50_000}"')
+            # What waits after the shard's turn waits for the socket.
+            await until(lambda: server.stats().backlog_bytes == 0)
         socket.transport.abort()
     await until(lambda: server.stats().connections_closed)
     stats = server.stats()
@@ -152,6 +194,11 @@ async def test_it_is_frozen_and_survives_the_stop(server: FanoutServer) -> None:
     await asyncio.to_thread(server.stop, 1)
     stats: Stats = server.stats()
     assert (stats.connections, stats.connections_opened, stats.connections_closed) == (0, 1, 1)
-    for record, name in [(stats, "writes"), (stats.drops, "closing"), (stats.refusals, "origin")]:
+    for record, name in [
+        (stats, "writes"),
+        (stats.drops, "closing"),
+        (stats.refusals, "origin"),
+        (stats.publish_to_write, "counts"),
+    ]:
         with pytest.raises(AttributeError):
             setattr(record, name, 1)

@@ -22,6 +22,11 @@ pub(super) fn secret(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     }
 }
 
+/// How many connections fit into the process's limit of open files, by the rule of `jasaweb_rt.config`.
+pub(super) fn max_connections(py: Python<'_>) -> PyResult<usize> {
+    py.import("jasaweb_rt.config")?.call_method0("default_max_connections")?.extract()
+}
+
 /// A time in seconds that is given to `name`.
 pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)

@@ -30,7 +30,7 @@ mod core_module {
         errors::{OverloadedError, RealtimeError, ServerStoppedError},
         events::{ClientFrame, Connected, Disconnected, LogRecord, SyncRequest},
         load_client::{LoadClient, LoadReport},
-        records::{ConnectionInfo, Drops, HandshakeRefusals, Progress, Stats},
+        records::{ConnectionInfo, Drops, HandshakeRefusals, Histogram, Progress, Stats},
         server::FanoutServer,
     };
 }

@@ -1,8 +1,17 @@
 //! What the core says of itself when it is asked, as frozen Python classes.
 
-use pyo3::prelude::*;
+use std::time::Duration;
 
-use crate::{events::EventQueue, front_door::Refusals, metrics::Totals, progress, server::Server, session};
+use pyo3::{prelude::*, types::PyTuple};
+
+use crate::{
+    events::EventQueue,
+    front_door::Refusals,
+    metrics::{BUCKET_BOUNDS, Times, Totals},
+    progress,
+    server::Server,
+    session,
+};
 
 /// What the core has counted since `start`, and how things stand.
 #[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
@@ -31,6 +40,7 @@ pub(super) struct Stats {
     queue_high_water_bytes: u64,
     backlog_high_water_bytes: u64,
     events_high_water: usize,
+    publish_to_write: Py<Histogram>,
 }
 
 impl Stats {
@@ -63,6 +73,26 @@ impl Stats {
             queue_high_water_bytes: totals.queue_high_water_bytes,
             backlog_high_water_bytes: totals.backlog_high_water_bytes,
             events_high_water: events.high_water(),
+            publish_to_write: Py::new(py, Histogram::of(py, &totals.publish_to_write)?)?,
+        })
+    }
+}
+
+/// How often something took how long.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct Histogram {
+    bounds: Py<PyTuple>,
+    counts: Py<PyTuple>,
+    sum_seconds: f64,
+}
+
+impl Histogram {
+    fn of(py: Python<'_>, times: &Times) -> PyResult<Self> {
+        let seconds = |micros: u64| Duration::from_micros(micros).as_secs_f64();
+        Ok(Self {
+            bounds: PyTuple::new(py, BUCKET_BOUNDS.map(seconds))?.unbind(),
+            counts: PyTuple::new(py, times.counts)?.unbind(),
+            sum_seconds: seconds(times.micros),
         })
     }
 }

@@ -73,7 +73,7 @@ impl FanoutServer {
     #[new]
     #[pyo3(signature = (
         *, token_secret, host="127.0.0.1", port=0, token_secret_previous=None, allowed_origins=Vec::new(),
-        trusted_proxies=Vec::new(), require_tls=None, max_connections=0, max_connections_per_user=10,
+        trusted_proxies=Vec::new(), require_tls=None, max_connections=None, max_connections_per_user=10,
         max_connections_per_ip=100, connect_rate_per_ip=20, connect_burst_per_ip=100, message_rate=20,
         message_burst=50, max_message_bytes=65536, send_queue_bytes=1_048_576, compress_min_bytes=512, workers=None,
         coalesce_ms=10, ping_interval=25.0, pong_timeout=10.0, app_socket=None, sync=false,
@@ -87,7 +87,7 @@ impl FanoutServer {
         allowed_origins: Vec<String>,
         trusted_proxies: Vec<String>,
         require_tls: Option<bool>,
-        max_connections: usize,
+        max_connections: Option<usize>,
         max_connections_per_user: usize,
         max_connections_per_ip: usize,
         connect_rate_per_ip: u32,
@@ -118,7 +118,7 @@ impl FanoutServer {
             allowed_origins: config::origins(&allowed_origins),
             trusted_proxies: config::networks(&trusted_proxies)?,
             require_tls: require_tls.unwrap_or(!host.is_loopback()),
-            max_connections,
+            max_connections: max_connections.map_or_else(|| config::max_connections(token_secret.py()), Ok)?,
             max_connections_per_user,
             max_connections_per_ip,
             connect_rate_per_ip,

@@ -164,6 +164,8 @@ impl Form {
 /// An array was begun: its length is not that of the frames that it is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Begun {
+    /// Position in the stream at which it begins.
+    start: u64,
     /// Bytes of the frames.
     apart: usize,
     /// Bytes of the array.
@@ -171,10 +173,13 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// Where a position in the stream that is behind the frames has moved to.
+    /// Where a position in the stream has moved to: what lies between the frames lies behind the array.
     #[must_use]
     pub fn moved(self, position: u64) -> u64 {
-        position - self.apart as u64 + self.together as u64
+        if position <= self.start {
+            return position;
+        }
+        position.max(self.start + self.apart as u64) - self.apart as u64 + self.together as u64
     }
 }
 
@@ -243,7 +248,7 @@ impl SendQueue {
             *batching = Batching { at_first: true, form, left: array.messages as u16, ..*batching };
             let apart = self.frames.iter().take(array.messages).map(Bytes::len).sum();
             let together = self.array_bytes(array);
-            begun = Some(Begun { apart, together });
+            begun = Some(Begun { start: self.written, apart, together });
             self.bytes = self.bytes - apart + together;
         }
         self.bytes -= written;

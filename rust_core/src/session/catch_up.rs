@@ -62,10 +62,12 @@ impl Session {
         let next = self.sequence.borrow_mut().answer(answer.frames, answer.through, answer.head, answer.rev, |frame| {
             let mut outbound = self.outbound.borrow_mut();
             let limit = self.context.config.send_queue_bytes;
+            let position = outbound.queue.end();
             let queued = outbound.queue.push(self.wire_of(&frame).clone(), limit).is_ok();
             dropped -= usize::from(queued);
             counters.deliveries.add(u64::from(queued));
             if queued {
+                outbound.note_stamp(position, frame.stamp());
                 due = outbound.list().or(due);
             }
             queued

@@ -1,10 +1,10 @@
 //! What a session counts: every message that it is handed is written or dropped for a reason.
 
 use super::{
-    tests::{LATER, answer, beat, close_code, fill, received, session, text},
+    tests::{LATER, answer, beat, close_code, fill, read_on, received, session, text},
     *,
 };
-use crate::{close::CloseReason, metrics::Totals, test_support::config};
+use crate::{close::CloseReason, latency::Stamp, metrics::Totals, test_support::config};
 
 fn totals(session: &Session) -> Totals {
     let mut totals = Totals::default();
@@ -160,4 +160,99 @@ async fn what_a_client_sends_too_much_is_counted_by_who_refused_it() {
     session.refuse(&text(1), LATER);
     let totals = totals(&session);
     assert_eq!((totals.refused_by_rate, totals.refused_by_program, totals.refused_by_backlog), (1, 1, 0));
+}
+
+/// A frame that was published a minute ago, or just now.
+fn published(ago: bool, length: usize) -> Frame {
+    text(length).stamped(if ago { Stamp::now().before(60_000_000) } else { Stamp::now() })
+}
+
+/// How many writes took longer than the last bound, and how many did not.
+fn writes_by_time(session: &Session) -> (u64, u64) {
+    let times = totals(session).publish_to_write;
+    let [quick @ .., slow] = times.counts;
+    (slow, quick.iter().sum())
+}
+
+#[tokio::test]
+async fn a_write_counts_by_the_oldest_frame_in_it_and_not_where_nobody_published_one() {
+    let (session, _peer) = session(config()).await;
+    session.enqueue(&Frame::welcome(), true, LATER);
+    session.write_control(Frame::ping(1).wire().clone());
+    assert_eq!((totals(&session).writes, writes_by_time(&session)), (2, (0, 0)));
+    let quiet = LATER * 2;
+    session.enqueue(&published(false, 1), true, quiet);
+    session.send([published(true, 1), published(false, 1)].iter(), quiet * 2);
+    assert_eq!(writes_by_time(&session), (1, 1));
+    // Queued behind a ping, which nobody published.
+    session.outbound.borrow_mut().queue.push_control(Frame::ping(2).wire().clone());
+    session.enqueue(&published(true, 1), false, quiet * 2);
+    session.enqueue(&published(false, 1), false, quiet * 2);
+    session.flush(quiet * 2);
+    session.enqueue(&published(false, 1), false, quiet * 2);
+    session.flush(quiet * 2);
+    assert_eq!((totals(&session).writes, writes_by_time(&session)), (6, (2, 2)));
+}
+
+#[tokio::test]
+async fn what_comes_while_the_socket_is_full_keeps_its_own_time() {
+    let (session, _peer) = session(config()).await;
+    let stamp = |frame: &Frame| frame.stamp();
+    let (old, new) = (published(true, 10), published(false, 10));
+    session.enqueue(&old, false, LATER);
+    session.enqueue(&new, false, LATER);
+    session.outbound.borrow_mut().blocked = true;
+    session.enqueue(&published(false, 10), false, LATER);
+    session.enqueue(&old, false, LATER);
+    session.enqueue(&old, false, LATER);
+    let mut outbound = session.outbound.borrow_mut();
+    let mut after = |written: usize| {
+        outbound.queue.advance(written);
+        outbound.pass_stamps();
+        (outbound.oldest, outbound.later.as_ref().map(|later| later.len()))
+    };
+    // Those that waited already go by the first of them.
+    assert_eq!(after(5), (stamp(&old), Some(2)));
+    assert_eq!(after(7), (stamp(&old), Some(2)));
+    let (third, later) = after(12);
+    assert_eq!(later, Some(1));
+    assert_ne!(third, stamp(&old));
+    assert_eq!(after(12), (stamp(&old), Some(0)));
+    assert_eq!(after(24), (None, None));
+}
+
+#[tokio::test]
+async fn a_direct_write_that_is_not_taken_whole_leaves_the_time_of_the_rest() {
+    let (session, peer) = session(config()).await;
+    while !session.has_unwritten() {
+        session.enqueue(&published(false, 60_000), true, LATER);
+        session.outbound.borrow_mut().last_write_ms = 0;
+    }
+    assert!(session.outbound.borrow().oldest.is_some());
+    let written = writes_by_time(&session);
+    assert_eq!((written.0, written.1), (0, totals(&session).writes));
+    let reading = read_on(peer);
+    session.enqueue(&published(true, 1), false, LATER);
+    while session.has_unwritten() {
+        session.socket.writable().await.unwrap();
+        session.flush(LATER);
+    }
+    let outbound = session.outbound.borrow();
+    assert_eq!((outbound.oldest, &outbound.later), (None, &None));
+    assert_eq!(totals(&session).publish_to_write.total(), totals(&session).writes);
+    drop(outbound);
+    drop(session);
+    reading.join().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_dropped_takes_its_time_with_it() {
+    let (session, _peer) = session(config()).await;
+    session.enqueue(&published(true, 1), false, LATER);
+    session.outbound.borrow_mut().blocked = true;
+    session.enqueue(&published(false, 1), false, LATER);
+    session.begin_close(CloseReason::NoPong, LATER);
+    let outbound = session.outbound.borrow();
+    assert_eq!((outbound.oldest, &outbound.later), (None, &None));
+    assert_eq!(totals(&session).publish_to_write.total(), 0);
 }

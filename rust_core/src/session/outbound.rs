@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefMut,
+    collections::VecDeque,
     io::{self, IoSlice},
 };
 
@@ -11,6 +12,7 @@ use super::{Session, heartbeat::Ping};
 use crate::{
     close::CloseReason,
     frame::Frame,
+    latency::Stamp,
     send_queue::{Batching, MAX_SLICES, SendQueue},
     sequence::Verdict,
 };
@@ -36,10 +38,15 @@ pub(super) struct Outbound {
     /// The socket was full: the session's task waits until it is writable.
     pub(super) blocked: bool,
     pub(super) batching: Batching,
+    /// When the first frame that waits was published; `None` where only control frames wait.
+    pub(super) oldest: Option<Stamp>,
     pub(super) last_write_ms: u64,
     pub(super) queue: SendQueue,
     pub(super) next_ping_ms: u64,
     pub(super) ping: Option<Ping>,
+    /// When the frames were published that came while the socket was full, each with its position in the stream.
+    #[expect(clippy::box_collection, reason = "few have it at a time, and every idle connection pays for its size")]
+    pub(super) later: Option<Box<VecDeque<(u64, Stamp)>>>,
 }
 
 impl Enqueued {
@@ -59,9 +66,38 @@ impl Outbound {
         Enqueued::FlushDue
     }
 
+    /// Takes note of when the frame was published that was queued at `position` in the stream. All that waits is expected
+    /// to go with one write, unless the socket is full already.
+    pub(super) fn note_stamp(&mut self, position: u64, stamp: Option<Stamp>) {
+        if self.oldest.is_none() {
+            self.oldest = stamp;
+        } else if let Some(stamp) = stamp.filter(|_| self.blocked) {
+            let later = self.later.get_or_insert_default();
+            if later.back().is_none_or(|(_, newest)| *newest != stamp) {
+                later.push_back((position, stamp));
+            }
+        }
+    }
+
+    /// Forgets the stamps of what is written by now.
+    pub(super) fn pass_stamps(&mut self) {
+        if self.queue.is_empty() {
+            (self.oldest, self.later) = (None, None);
+        } else if let Some(later) = &mut self.later {
+            while let Some(&(position, stamp)) = later.front()
+                && position <= self.queue.written()
+            {
+                self.oldest = Some(stamp);
+                later.pop_front();
+            }
+        }
+    }
+
     /// Drops every message of which nothing was written yet.
     pub(super) fn drop_unstarted(&mut self) {
         self.queue.drop_unstarted_array(&self.batching);
+        self.later = None;
+        self.pass_stamps();
     }
 
     /// Lets `write` write what is next for a client that takes arrays; returns how much it wrote, and whether it began
@@ -74,13 +110,14 @@ impl Outbound {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let filled = self.queue.planned_slices(&plan, &mut slices);
         let written = write(&slices[..filled])?;
-        let position = self.queue.written();
         let begun = self.queue.advance_planned(&plan, &mut self.batching, written);
-        // A ping that waits is behind every array that can begin.
-        if let (Some(begun), Some(ping)) = (begun, &mut self.ping)
-            && ping.end > position
-        {
-            ping.end = begun.moved(ping.end);
+        if let Some(begun) = begun {
+            if let Some(ping) = &mut self.ping {
+                ping.end = begun.moved(ping.end);
+            }
+            for (position, _) in self.later.iter_mut().flat_map(|later| later.iter_mut()) {
+                *position = begun.moved(*position);
+            }
         }
         Ok((written, begun.is_some()))
     }
@@ -140,12 +177,14 @@ impl Session {
         if written == bytes {
             outbound.queue.count_written(written);
         } else {
-            outbound.queue.wrote_directly(frames.take(filled).map(|frame| self.wire_of(frame)), written);
+            outbound.queue.wrote_directly(frames.clone().take(filled).map(|frame| self.wire_of(frame)), written);
         }
+        let finished = filled - outbound.queue.len();
         if written > 0 {
-            let finished = filled - outbound.queue.len();
-            self.wrote(&mut outbound, written, finished, now);
+            let oldest = frames.clone().next().and_then(Frame::stamp);
+            self.wrote(&mut outbound, written, finished, oldest, now);
         }
+        outbound.oldest = frames.take(filled).nth(finished).and_then(Frame::stamp);
         if written == bytes && filled < MAX_SLICES { Enqueued::Settled } else { self.queue(outbound, rest, now) }
     }
 
@@ -159,8 +198,12 @@ impl Session {
         let counters = &self.context.counters;
         while let Some(frame) = frames.next() {
             counters.deliveries.add(1);
+            let position = outbound.queue.end();
             match self.push(&mut outbound, frame, now) {
-                Ok(true) => continue,
+                Ok(true) => {
+                    outbound.note_stamp(position, frame.stamp());
+                    continue;
+                }
                 Ok(false) => {
                     let dropped = 1 + frames.count() as u64;
                     counters.deliveries.add(dropped - 1);
@@ -271,13 +314,14 @@ impl Session {
     fn write_out(&self, outbound: &mut Outbound, now: u64) -> io::Result<()> {
         self.context.counters.queue_high_water_bytes.raise(outbound.queue.bytes());
         while !outbound.queue.is_empty() {
-            let waiting = outbound.queue.len();
+            let (waiting, oldest) = (outbound.queue.len(), outbound.oldest);
             let result =
                 if outbound.batching.enabled { self.write_batched(outbound) } else { self.write_frames(outbound) };
             match result {
                 Ok(written) => {
+                    outbound.pass_stamps();
                     let finished = waiting - outbound.queue.len();
-                    self.wrote(outbound, written, finished, now);
+                    self.wrote(outbound, written, finished, oldest, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     outbound.blocked = true;
@@ -356,8 +400,8 @@ impl Session {
         outbound.last_write_ms + self.context.config.coalesce.as_millis() as u64
     }
 
-    /// Takes note of a write of `written` bytes that finished so many frames.
-    fn wrote(&self, outbound: &mut Outbound, written: usize, finished: usize, now: u64) {
+    /// Takes note of a write of `written` bytes that finished so many frames, the oldest of which was published then.
+    fn wrote(&self, outbound: &mut Outbound, written: usize, finished: usize, oldest: Option<Stamp>, now: u64) {
         outbound.last_write_ms = now;
         let counters = &self.context.counters;
         counters.writes.add(1);
@@ -366,6 +410,9 @@ impl Session {
         if finished > 1 {
             counters.coalesced_writes.add(1);
             counters.coalesced_frames.add(finished as u64);
+        }
+        if let Some(oldest) = oldest {
+            self.context.write_times.wrote(oldest, &counters.publish_to_write);
         }
     }
 }

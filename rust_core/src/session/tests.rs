@@ -57,7 +57,7 @@ pub(super) fn beat(session: &Session, now: u64, unix_now: u64) {
 }
 
 /// Reads until the session's end of the connection is closed.
-fn read_on(mut peer: Peer) -> JoinHandle<Vec<u8>> {
+pub(super) fn read_on(mut peer: Peer) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         peer.read_to_end(&mut bytes).unwrap();

@@ -57,6 +57,27 @@ async def test_frames_and_writes_are_told_as_the_core_counts_them(client: Client
     assert found["jasaweb_rt_events_high_water"] > 0
 
 
+async def test_the_histogram_is_one_that_prometheus_can_use(client: Client, gateway: Gateway) -> None:
+    name = "jasaweb_rt_publish_to_write_seconds"
+    async with opened(gateway.server, "client") as socket:
+        for number in range(20):
+            gateway.server.broadcast_to_user("client", str(number))
+        while await socket.recv() != "19":
+            pass
+        await until(lambda: sum(gateway.server.stats().publish_to_write.counts) > 1)
+    text = (await client.get("/metrics")).text
+    (family,) = [found for found in text_string_to_metric_families(text) if found.name == name]
+    assert family.type == "histogram"
+    samples = {(sample.name, sample.labels.get("le")): sample.value for sample in family.samples}
+    buckets = [value for (sample, _), value in samples.items() if sample == f"{name}_bucket"]
+    assert buckets == sorted(buckets)
+    histogram = gateway.server.stats().publish_to_write
+    assert len(buckets) == len(histogram.counts)
+    assert samples[f"{name}_bucket", "+Inf"] == samples[f"{name}_count", None] == sum(histogram.counts)
+    assert samples[f"{name}_bucket", "0.1"] == sum(histogram.counts[: histogram.bounds.index(0.1) + 1])
+    assert samples[f"{name}_sum", None] == pytest.approx(histogram.sum_seconds)
+
+
 async def test_drops_are_told_by_reason(client: Client, gateway: Gateway) -> None:
     async with opened(gateway.server, "client", max_queue=1, compression=None) as slow:
         slow.transport.pause_reading()
@@ -80,7 +101,7 @@ async def test_everything_that_the_core_counts_is_told(client: Client) -> None:
     def reasons(name: str) -> set[str]:
         return {sample.partition("/")[2] for sample in found if sample.startswith(f"jasaweb_rt_{name}_total/")}
 
-    elsewhere = {"bytes_written", "handshakes_refused", "refusals", "drops"}
+    elsewhere = {"bytes_written", "handshakes_refused", "refusals", "drops", "publish_to_write"}
     for name in fields(_core.Stats) - elsewhere:
         assert found.keys() & {f"jasaweb_rt_{name}", f"jasaweb_rt_{name}_total"}, name
     assert reasons("handshakes_refused") == fields(_core.HandshakeRefusals)
