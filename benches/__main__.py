@@ -62,8 +62,8 @@ def _write(lines: list[str], rounds: int) -> None:
 
 def _draw(bars: list[chart.Bar], rounds: int, connections: int) -> None:
     method = (
-        "256 B to everyone, 8 times a second where nothing else is said. Server and client on a core each.",
-        "Floor: one write(2) per connection and message, and nothing else.",
+        "256 B to all: above, 8 times a second where nothing else is said; below, ever more until it was too much.",
+        "Server and client on a core each. Floor: one write(2) per connection and message, and nothing else.",
         f"Medians of one run: {_when(rounds)}",
     )
     _CHART.write_text(chart.draw(f"One message to {connections:,} connections", bars, method))
