@@ -165,6 +165,11 @@ pub fn is_object(message: &[u8]) -> bool {
     message.starts_with(b"{") && message.ends_with(b"}")
 }
 
+/// Whether `wire`, of one frame, is a Close.
+pub(crate) fn is_close(wire: &[u8]) -> bool {
+    wire.first().is_some_and(|first| first & 0x0F == CLOSE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,6 +43,7 @@ use crate::{
     metrics::Counters,
     progress::Progress,
     rate_limit::RateLimit,
+    rounds::Rounds,
     send_queue::Batching,
     sequence::Sequence,
     token::{Identity, Role},
@@ -91,6 +92,8 @@ pub(crate) struct Context {
     /// Sessions whose task has ended, until the shard has taken them out of its registry between two passes.
     pub(crate) departed: RefCell<Vec<Rc<Session>>>,
     pub(crate) departure: Notify,
+    /// Broadcasts on their way round the shard's sessions.
+    pub(crate) rounds: RefCell<Rounds>,
 }
 
 /// One connection.

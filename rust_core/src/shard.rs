@@ -29,7 +29,7 @@ use tokio::{
 use crate::{
     clock::{self, Clock},
     close::CloseReason,
-    command::{Audience, Command},
+    command::Command,
     config::Config,
     due_ring::DueRing,
     events::{Ending, EventQueue},
@@ -39,7 +39,7 @@ use crate::{
     latency::WriteTimes,
     metrics::Counters,
     reader::Reader,
-    rounds::{Held, Rounds},
+    rounds::Held,
     session::{Context, Enqueued, Session},
 };
 
@@ -77,6 +77,7 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, parts: Parts) {
             node_id: Arc::clone(&node_id),
             departed: RefCell::default(),
             departure: Notify::new(),
+            rounds: RefCell::default(),
         });
         let shard = Shard::new(Rc::clone(&context));
         let tasks = LocalSet::new();
@@ -110,7 +111,6 @@ struct Shard {
     due: VecDeque<Rc<Session>>,
     /// Sessions that were written to a moment ago, to be flushed when their window has passed.
     later: DueRing<Rc<Session>>,
-    rounds: Rounds,
     draining: Option<(Duration, Duration)>,
 }
 
@@ -124,7 +124,6 @@ impl Shard {
             numbers: HashMap::default(),
             due: VecDeque::new(),
             later: DueRing::new(window_ms),
-            rounds: Rounds::default(),
             draining: None,
         }
     }
@@ -169,7 +168,7 @@ impl Shard {
     }
 
     fn is_writing(&self) -> bool {
-        self.rounds.is_going() || !self.due.is_empty()
+        self.context.rounds.borrow().is_going() || !self.due.is_empty()
     }
 
     /// Works through a batch of commands, whose bytes in the backlog are `held`.
@@ -179,7 +178,8 @@ impl Shard {
             let cost = command.cost();
             match command {
                 Command::ToAudience(audience, frame) => {
-                    self.rounds.begin(audience, frame, held.split(cost), self.all.len());
+                    let held = held.split(cost);
+                    self.context.rounds.borrow_mut().begin(audience, frame, held, self.all.len());
                 }
                 Command::Join(admitted, number) => self.join(*admitted, number, now),
                 Command::ToUsers(items) => {
@@ -240,7 +240,6 @@ impl Shard {
                 Command::Drain { spread, deadline } => {
                     self.draining = Some((spread, deadline));
                     for session in &self.all {
-                        self.catch_up(session, now);
                         session.begin_close_within(shutting_down(session.number, spread), now, deadline);
                     }
                 }
@@ -264,27 +263,13 @@ impl Shard {
             }
         }
         for _ in 0..WRITES_PER_TURN {
-            let Some(position) = self.rounds.visit(self.all.len()) else { break };
+            let visited = self.context.rounds.borrow_mut().visit(self.all.len());
+            let Some(position) = visited else { break };
             let session = &self.all[position];
-            if self.catch_up(session, now) == Enqueued::FlushDue {
+            if session.catch_up(now) == Enqueued::FlushDue {
                 self.due.push_back(Rc::clone(session));
             }
         }
-    }
-
-    /// Shows a session the broadcasts that it has not seen.
-    fn catch_up(&self, session: &Session, now: u64) -> Enqueued {
-        let head = self.rounds.head();
-        let seen = session.seen.replace(head);
-        if seen == head {
-            return Enqueued::Settled;
-        }
-        let meant = |audience| match audience {
-            Audience::All => true,
-            Audience::Role(role) => session.is_in_audience(role),
-        };
-        let frames = self.rounds.unseen(seen).filter(|broadcast| meant(broadcast.audience));
-        session.send(frames.map(|broadcast| &broadcast.frame), now)
     }
 
     fn join(&mut self, admitted: Admitted, number: u64, now: u64) {
@@ -296,8 +281,8 @@ impl Shard {
             }
         };
         self.make_room(&session, now);
-        session.seen.set(self.rounds.head());
-        self.rounds.added();
+        session.seen.set(self.context.rounds.borrow().head());
+        self.context.rounds.borrow_mut().added();
         session.position.set(self.all.len());
         self.all.push(Rc::clone(&session));
         self.users.entry(Arc::clone(&session.user_id)).or_default().push(Rc::clone(&session));
@@ -333,7 +318,7 @@ impl Shard {
     /// Does something with a connection, behind what was broadcast before.
     fn with(&mut self, number: u64, now: u64, act: impl FnOnce(&Session) -> Enqueued) {
         if let Some(session) = self.numbers.get(&number) {
-            let behind = self.catch_up(session, now);
+            let behind = session.catch_up(now);
             if act(session).or(behind) == Enqueued::FlushDue {
                 self.due.push_back(Rc::clone(session));
             }
@@ -344,7 +329,7 @@ impl Shard {
     fn for_each(&mut self, user_id: &str, now: u64, mut act: impl FnMut(&Session) -> Enqueued) {
         let Some(sessions) = self.users.get(user_id) else { return };
         for session in sessions {
-            let behind = self.catch_up(session, now);
+            let behind = session.catch_up(now);
             if act(session).or(behind) == Enqueued::FlushDue {
                 self.due.push_back(Rc::clone(session));
             }
@@ -367,7 +352,8 @@ impl Shard {
             self.all.swap_remove(position);
             if let Some(moved) = self.all.get(position) {
                 moved.position.set(position);
-                if self.rounds.replaced(position) && self.catch_up(moved, now) == Enqueued::FlushDue {
+                let passed = self.context.rounds.borrow().replaced(position);
+                if passed && moved.catch_up(now) == Enqueued::FlushDue {
                     self.due.push_back(Rc::clone(moved));
                 }
             }

@@ -64,6 +64,7 @@ pub(crate) fn context(config: Config) -> Rc<Context> {
         node_id: parts.node_id,
         departed: RefCell::default(),
         departure: Notify::new(),
+        rounds: RefCell::default(),
     })
 }
 

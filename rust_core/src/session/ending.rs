@@ -52,6 +52,8 @@ impl Session {
     }
 
     pub(crate) fn begin_close_within(&self, reason: CloseReason, now: u64, timeout: Duration) {
+        // What was broadcast before comes before; it may be what ends the session.
+        self.catch_up(now);
         if self.is_over() {
             return;
         }

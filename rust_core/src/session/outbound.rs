@@ -11,7 +11,8 @@ use bytes::Bytes;
 use super::{Session, heartbeat::Ping};
 use crate::{
     close::CloseReason,
-    frame::Frame,
+    command::Audience,
+    frame::{self, Frame},
     latency::Stamp,
     send_queue::{Batching, MAX_SLICES, SendQueue},
     sequence::Verdict,
@@ -186,6 +187,21 @@ impl Session {
         }
         outbound.oldest = frames.take(filled).nth(finished).and_then(Frame::stamp);
         if written == bytes && filled < MAX_SLICES { Enqueued::Settled } else { self.queue(outbound, rest, now) }
+    }
+
+    /// Sends the broadcasts that it has not seen. To be called before anything else is sent that came behind them.
+    pub(crate) fn catch_up(&self, now: u64) -> Enqueued {
+        let rounds = self.context.rounds.borrow();
+        let seen = self.seen.replace(rounds.head());
+        if seen == rounds.head() {
+            return Enqueued::Settled;
+        }
+        let meant = |audience| match audience {
+            Audience::All => true,
+            Audience::Role(role) => self.is_in_audience(role),
+        };
+        let frames = rounds.unseen(seen).filter(|broadcast| meant(broadcast.audience));
+        self.send(frames.map(|broadcast| &broadcast.frame), now)
     }
 
     /// Queues frames, and lists the session to be flushed where something waits.
@@ -363,6 +379,10 @@ impl Session {
             return;
         }
         let now = self.context.clock.now_ms();
+        if frame::is_close(&frame) {
+            // Nothing follows that.
+            self.catch_up(now);
+        }
         let full = {
             let mut outbound = self.outbound.borrow_mut();
             outbound.queue.push_control(frame);

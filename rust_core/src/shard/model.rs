@@ -25,7 +25,7 @@ use self::{
 };
 use super::*;
 use crate::{
-    command::{DurableFrame, SyncAnswer},
+    command::{Audience, DurableFrame, SyncAnswer},
     config::Config,
     events::Event,
     handshake::Resume,
@@ -295,7 +295,14 @@ impl World {
             self.pass(0, &[Order::Close(peer, CloseReason::Normal)]).await?;
         }
         self.settle(|_, _| false).await?;
-        // Longer than the coalescing window, in which a session that has ended may still be listed to be written to.
+        // A task sees its peer's end a turn later, and in the coalescing window a session that has ended may still be listed
+        // to be written to.
+        for _ in 0..ROUNDS {
+            if self.shard.all.is_empty() {
+                break;
+            }
+            self.pass(1, &[]).await?;
+        }
         self.pass(20, &[]).await?;
         for peer in &self.peers {
             prop_assert!(peer.close_code().is_some(), "it ended without a Close frame");

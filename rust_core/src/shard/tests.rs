@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    command::DurableFrame,
+    command::{Audience, DurableFrame},
     error::Error,
     events::Event,
     hub::{Hub, ShardHandle},
