@@ -296,3 +296,14 @@ async def test_a_client_goes_on_at_its_own_pace_after_a_foreign_close(server: Fa
     with pytest.raises(websockets.ConnectionClosed):
         await socket.send("late")
     await until(lambda: server.stats().connections_closed == 1)
+
+
+async def test_without_a_bound_of_its_own_a_server_takes_what_fits_into_its_open_files(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (4, 4))
+    server, unbounded = start_server(), start_server(max_connections=0)
+    async with opened_many(server, ("anna", "client"), count=3), opened_many(unbounded, ("anna", "client"), count=4):
+        with pytest.raises(websockets.InvalidStatus, match="503"):
+            await connect(socket_url(server, f"?token={connection_token('anna')}"))
+        assert server.stats().refusals.server_full == 1

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,21 +14,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.support.databases import add_users
+from tests.support.pages import sample
 from tests.support.people import bearer, insert_people, session_token
 from tests.support.program import Program, environment, python
 from tests.support.sockets import frame
 from tests.support.tokens import SECRET, connection_token
 
-ROOT = Path(__file__).parents[2]
 MOST_LINES = 20
-
-
-def sample(page: str, name: str) -> str:
-    """The block of Python on `page` that begins with the comment `# name`."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
-    found: list[str] = [block for block in blocks if block.startswith(f"# {name}\n")]
-    assert len(found) == 1
-    return found[0]
 
 
 async def listening(url: str, token: str) -> ClientConnection:

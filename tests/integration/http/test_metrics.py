@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from jasaweb_rt import _core
 from jasaweb_rt.gateway import Gateway
 from tests.integration.http.conftest import Client
+from tests.support.pages import ROOT
 from tests.support.people import bearer
 from tests.support.sockets import closed, opened, until
 
@@ -108,6 +109,10 @@ async def test_everything_that_the_core_counts_is_told(client: Client) -> None:
     elsewhere = {"overloaded", "client_rate", "client_backlog", "client_refused", "events", "progress"}
     assert reasons("frames_dropped") == fields(_core.Drops) - elsewhere
     assert reasons("client_frames_refused") == {"rate", "events_full", "dispatch_full", "content"}
+    explained = (ROOT / "docs" / "metrics.md").read_text()
+    ours = {sample.partition("/")[0] for sample in found if sample.startswith("jasaweb_rt_")}
+    for name in ours - {f"jasaweb_rt_publish_to_write_seconds_{part}" for part in ("count", "sum", "bucket")}:
+        assert f"`{name.removeprefix('jasaweb_rt_')}" in explained, name
     for name in ("sends_refused", "events_dropped", "progress_dropped", "hook_events_dropped"):
         assert found[f"jasaweb_rt_{name}_total"] == 0
 
