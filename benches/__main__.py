@@ -48,7 +48,7 @@ def main() -> None:
 def _line(figure: Figure) -> str:
     goal = "" if figure.goal is None else f"≤ {figure.goal:.2f}"
     missed = figure.goal is not None and figure.value > figure.goal
-    value = f"{figure.value:.2f} {figure.unit}"
+    value = f"{figure.value:,.2f} {figure.unit}"
     cells = (figure.what, f"**{value}**" if missed else value, goal, figure.detail, "; ".join(figure.doubts))
     return f"| {' | '.join(cells)} |"
 

@@ -39,7 +39,8 @@ def test_drain(benchmark: BenchmarkFixture, server: FanoutServer, client: socket
         client.sendall(_FRAME * number + _PING)
         seen = b""
         while _NONCE not in seen:  # the pong, which answers what lies behind the frames
-            assert (received := client.recv(4096))
+            received = client.recv(4096)
+            assert received
             seen += received
 
     assert timed(benchmark, lambda: len(server.drain_events()), send, _ROUNDS) == number

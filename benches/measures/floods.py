@@ -3,13 +3,16 @@
 import statistics
 from collections.abc import Iterator
 
-from benches.load import ALL_CORES
+from benches.load import ALL_CORES, Connections, Load, connected
 from benches.measures.figures import OURS, Figure, Run, Subject, paced, ratio
 from benches.programs import fan_out
 
 __all__ = ["flood", "moderate"]
 
 _SECONDS = 8
+_PROBES = (100, 200, 300, 400, 600, 800, 1_200, 1_600)
+_PROBE_SECONDS = 4
+_PROBE_P99 = 0.120
 
 
 def flood(run: Run) -> Iterator[Figure]:
@@ -28,6 +31,29 @@ def flood(run: Run) -> Iterator[Figure]:
             # The client shares the cores here on purpose, so that it is busy is no doubt.
             tuple(doubt for doubt in rounds.doubts if "busy" not in doubt),
         )
+
+    yield _held(run, subject)
+
+
+def _held(run: Run, subject: Subject) -> Figure:
+    """The highest of some rates at which all arrive, as fast as they are offered, and soon."""
+    held, seen = 0, "none"
+    for rate in _PROBES:
+        with connected(subject.command, run.connections, ALL_CORES) as users:
+            load = _probe(users, rate)
+        offered = rate * run.connections
+        if load.deliveries < (load.expected or 0) or load.closed or load.p99 > _PROBE_P99:
+            break
+        if load.deliveries / load.elapsed < 0.95 * offered:
+            break
+        held, seen = offered, f"p99 {load.p99 * 1e3:.0f} ms, {load.cpu_per_delivery:.2f} µs each"
+    what = f"flood: the highest rate that holds with p99 within {_PROBE_P99 * 1e3:.0f} ms, looked for once"
+    return Figure(what, held, "deliveries/s", None, seen)
+
+
+def _probe(users: Connections, rate: int) -> Load:
+    users.publish(rate=rate, count=2)
+    return users.publish(rate=rate, count=rate * _PROBE_SECONDS)
 
 
 def moderate(run: Run) -> Iterator[Figure]:
