@@ -50,6 +50,7 @@ pub mod handshake;
 pub mod hub;
 mod index;
 mod listener;
+mod locks;
 mod log;
 pub mod metrics;
 pub mod origin;
