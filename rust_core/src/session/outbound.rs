@@ -175,17 +175,18 @@ impl Session {
             }
         };
         counters.deliveries.add(filled as u64);
+        let oldest = frames.clone().next().and_then(Frame::stamp);
         if written == bytes {
             outbound.queue.count_written(written);
         } else {
             outbound.queue.wrote_directly(frames.clone().take(filled).map(|frame| self.wire_of(frame)), written);
+            let mut left = frames.skip(filled - outbound.queue.len());
+            outbound.oldest = left.next().and_then(Frame::stamp);
         }
-        let finished = filled - outbound.queue.len();
         if written > 0 {
-            let oldest = frames.clone().next().and_then(Frame::stamp);
+            let finished = filled - outbound.queue.len();
             self.wrote(&mut outbound, written, finished, oldest, now);
         }
-        outbound.oldest = frames.take(filled).nth(finished).and_then(Frame::stamp);
         if written == bytes && filled < MAX_SLICES { Enqueued::Settled } else { self.queue(outbound, rest, now) }
     }
 
