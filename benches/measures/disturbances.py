@@ -17,6 +17,7 @@ _QUEUE_BYTES = 1_048_576
 # What the queue of a client that has stopped still takes when the load begins: two seconds of it.
 _ROOM_BYTES = 4_096
 _LEAVE_SECONDS = 20.0
+_BACK_SECONDS = 5
 _LOOK_SECONDS = 0.05
 
 
@@ -76,9 +77,12 @@ def slow(run: Run) -> Iterator[Figure]:
         while (stats := users.program.stats())["connections"] > others and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
         not_closed.append(count - stats["slow_consumers"])
-        # An allocator gives back what a thread got when that thread comes to it again.
-        users.load(f"publish {_RATE} {_RATE} 256", _RATE * others)
-        sizes.append((before, full, users.program.resident_kib()))
+        # An allocator gives memory back when it is used again, and a little later.
+        for _ in range(_BACK_SECONDS):
+            users.load(f"publish {_RATE} {_RATE} 256", _RATE * others)
+            if (after := users.program.resident_kib()) <= before:
+                break
+        sizes.append((before, full, after))
         return seen
 
     rounds = run.loads({still: load, stopped: stop_some})
