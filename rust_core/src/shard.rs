@@ -93,6 +93,11 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, parts: Parts) {
             session.take_leave();
         }
         if ended.is_ok() {
+            // What was sent behind the stop waits for nobody any more.
+            commands.close();
+            while let Some(command) = runtime.block_on(commands.recv()) {
+                backlog.fetch_sub(command.cost(), Relaxed);
+            }
             return;
         }
         tracing::error!("a shard panicked; its connections were closed and it goes on without them");

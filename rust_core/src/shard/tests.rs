@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    command::{Audience, DurableFrame},
+    command::{Audience, DurableFrame, ReadFrame},
     error::Error,
     events::Event,
     hub::{Hub, ShardHandle},
@@ -104,6 +104,55 @@ fn the_backlog_is_right_after_a_panic_too() {
     until(|| running.hub.backlog_bytes() == 0);
     running.hub.to_audience(Audience::All, &Frame::text(b"{}").unwrap()).unwrap();
     running.stop();
+}
+
+#[test]
+fn what_is_sent_behind_a_stop_leaves_no_backlog() {
+    let mut running = Running::new();
+    running.hub.stop();
+    for _ in 0..3 * BATCH {
+        running.hub.to_audience(Audience::All, &Frame::text(b"{}").unwrap()).unwrap();
+    }
+    running.start();
+    running.thread.take().unwrap().join().unwrap();
+    assert_eq!(running.hub.backlog_bytes(), 0);
+    assert!(matches!(running.hub.to_audience(Audience::All, &Frame::text(b"{}").unwrap()), Err(Error::Stopped)));
+}
+
+#[test]
+fn publishers_and_joins_that_race_with_a_stop_leave_nothing_behind() {
+    for _ in 0..20 {
+        let mut running = Running::new();
+        running.start();
+        let _peer = running.join("user-1");
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let frame = Frame::text(b"{}").unwrap();
+                    while running.hub.to_audience(Audience::All, &frame).is_ok() {
+                        if running
+                            .hub
+                            .publish_read([ReadFrame { user_id: "user-1", rev: 1, frame: frame.clone() }])
+                            .is_err()
+                        {
+                            break;
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for number in 0..20 {
+                    running.hub.join(admitted(sockets().0, &format!("user-{number}")));
+                }
+            });
+            until(|| running.hub.totals().deliveries > 20);
+            running.hub.stop();
+        });
+        running.thread.take().unwrap().join().unwrap();
+        assert_eq!((running.hub.backlog_bytes(), running.index.total(), running.index.users()), (0, 0, 0));
+        let totals = running.hub.totals();
+        assert_eq!(totals.connections_opened, totals.connections_closed);
+    }
 }
 
 #[test]
