@@ -7,16 +7,17 @@ use std::{
     io,
     net::IpAddr,
     os::fd::{AsRawFd, RawFd},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
-use crate::{progress::ProgressLog, token::Role, wake::Wake};
+use crate::{
+    locks::{AtomicBool, AtomicU64, Mutex},
+    progress::ProgressLog,
+    token::Role,
+    wake::Wake,
+};
 
 /// Events that may wait. Beyond it connection events and log records are dropped and counted, for the snapshot of the
 /// core is the truth; client frames and requests are handed back to who sent them.

@@ -7,16 +7,15 @@ use std::{
     cell::Cell,
     collections::{HashMap, HashSet},
     hash::BuildHasher,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use foldhash::fast::RandomState;
-use parking_lot::RwLock;
 
-use crate::token::Role;
+use crate::{
+    locks::{AtomicUsize, RwLock},
+    token::Role,
+};
 
 /// Parts of the table, each with a lock of its own, so that publishers and joins rarely meet.
 const PARTS: usize = 64;

@@ -59,6 +59,7 @@ mod index;
 pub mod inflate;
 mod latency;
 mod listener;
+mod locks;
 mod log;
 pub mod metrics;
 pub mod origin;

@@ -4,12 +4,9 @@
 //! sequence rule makes of it. Nothing is told while it goes on; who wants to know asks every second or so. What could
 //! not wait for that (a connection that ended, a session that starts anew elsewhere) is laid down here at once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use parking_lot::Mutex;
+use crate::locks::{AtomicBool, AtomicU64, Mutex};
 
 /// Records that may be laid down unasked before they are taken; more are dropped and counted.
 pub const MAX_UNASKED: usize = 262_144;
