@@ -6,7 +6,10 @@ use bytes::{Buf as _, BytesMut};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 
 use super::within;
@@ -70,6 +73,12 @@ impl Client {
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         within(self.stream.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    /// The two directions, to be used at the same time; what was read already stays with the reading one.
+    pub(crate) fn split(self) -> (Client<OwnedReadHalf>, OwnedWriteHalf) {
+        let (reading, writing) = self.stream.into_split();
+        (Client { stream: reading, buffer: self.buffer }, writing)
     }
 
     /// A request without a body, and its response.

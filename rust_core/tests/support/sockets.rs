@@ -3,6 +3,13 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use tokio::{
+    io::AsyncRead,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
 
 use super::{http::Client, token};
 
@@ -10,8 +17,8 @@ pub(crate) const TEXT: u8 = 1;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 
-/// One open socket.
-pub(crate) struct Socket(pub(crate) Client);
+/// One open socket, or the reading half of one.
+pub(crate) struct Socket<R = TcpStream>(pub(crate) Client<R>);
 
 impl Socket {
     /// A socket of `user`, with `query` (`&name=value…`) behind its token. Its welcome is not read yet.
@@ -26,6 +33,21 @@ impl Socket {
         Self(client)
     }
 
+    /// The two directions, to be used at the same time.
+    pub(crate) fn split(self) -> (Socket<OwnedReadHalf>, OwnedWriteHalf) {
+        let (reading, writing) = self.0.split();
+        (Socket(reading), writing)
+    }
+
+    /// Sends a frame whose payload is at most 125 bytes long, masked by zeros.
+    pub(crate) async fn send(&mut self, opcode: u8, payload: &[u8]) {
+        let mut frame = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
+        frame.extend_from_slice(payload);
+        self.0.send(frame).await;
+    }
+}
+
+impl<R: AsyncRead + Unpin> Socket<R> {
     /// The next frame: opcode and payload.
     pub(crate) async fn frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.0.exactly(2).await;
@@ -59,12 +81,5 @@ impl Socket {
                 return u16::from_be_bytes([payload[0], payload[1]]);
             }
         }
-    }
-
-    /// Sends a frame whose payload is at most 125 bytes long, masked by zeros.
-    pub(crate) async fn send(&mut self, opcode: u8, payload: &[u8]) {
-        let mut frame = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
-        frame.extend_from_slice(payload);
-        self.0.send(frame).await;
     }
 }
