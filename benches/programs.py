@@ -106,3 +106,11 @@ class Program:
     def resident_kib(self) -> float:
         """Resident memory in KiB."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * _PAGE_KIB
+
+    def descriptors(self) -> int:
+        """Descriptors that it has open."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
+    def threads(self) -> int:
+        """Threads that it has."""
+        return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
