@@ -107,6 +107,14 @@ impl Membership {
         }
     }
 
+    pub(crate) fn user_id(&self) -> &Arc<str> {
+        &self.user_id
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(crate) fn role(&self) -> Option<Role> {
         self.role.get()
     }

@@ -1,7 +1,7 @@
 //! How many frames a client may send: the generic cell rate algorithm (ITU-T I.371), in eight bytes a connection.
 
 /// One connection's allowance. It holds the time at which it would be full again.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct RateLimit {
     /// Theoretical arrival time of the next frame, in microseconds of the server's clock.
     arrival_us: u64,

@@ -12,7 +12,7 @@ mod outbound;
 
 use std::{
     cell::{Cell, RefCell},
-    io,
+    fmt, io,
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -100,7 +100,6 @@ pub(crate) struct Context {
 ///
 /// In this order in memory: what each write touches comes first and together, for on the way of a broadcast the cost of a
 /// session is the cost of fetching its cache lines.
-#[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Session {
     pub(crate) context: Rc<Context>,
@@ -116,14 +115,12 @@ pub(crate) struct Session {
     /// The next page is wanted once the queue has drained.
     page_wanted: Cell<bool>,
     claimed_role: Role,
+    /// Index in the shard's list of all sessions.
+    pub(crate) position: Cell<u32>,
     /// Wakes the session's task.
     task: RefCell<Option<Waker>>,
     sequence: RefCell<Sequence<Frame>>,
     heard_ms: Cell<u64>,
-    pub(crate) user_id: Arc<str>,
-    pub(crate) number: u64,
-    /// Index in the shard's list of all sessions.
-    pub(crate) position: Cell<usize>,
     membership: Membership,
     name: Arc<str>,
     client_address: IpAddr,
@@ -134,10 +131,17 @@ pub(crate) struct Session {
     /// When the outstanding sync request was queued; 0: it is still to be.
     asked_ms: Cell<u64>,
     expires_at: Cell<Option<u64>>,
-    rate: RefCell<RateLimit>,
-    refusals: Cell<(u64, u32)>,
-    ending: RefCell<Option<Box<PeerEnding>>>,
+    rate: Cell<RateLimit>,
+    /// Since when refusals are counted, in seconds of the shard's clock, and how many there were.
+    refusals: Cell<(u32, u32)>,
+    ending: Cell<Option<Box<PeerEnding>>>,
     _slot: Slot,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("membership", &self.membership).finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -159,14 +163,12 @@ impl Session {
         let interval = context.config.ping_interval.as_millis() as u64;
         let first_ping = now + interval / 2 + (number >> 8).wrapping_mul(7919) % (interval / 2 + 1);
         let session = Self {
-            number,
             socket,
             task: RefCell::new(None),
             position: Cell::new(0),
             seen: Cell::new(0),
             membership,
             claimed_role: role,
-            user_id,
             name,
             client_address,
             user_agent,
@@ -182,20 +184,28 @@ impl Session {
             page_wanted: Cell::new(false),
             expires_at: Cell::new(session_expires_at),
             heard_ms: Cell::new(now),
-            rate: RefCell::default(),
+            rate: Cell::default(),
             refusals: Cell::new((0, 0)),
             closing: RefCell::new(None),
             aborted: Cell::new(false),
             deflates,
-            ending: RefCell::new(None),
+            ending: Cell::new(None),
             _slot: slot,
             context,
         };
         Ok((session, read_ahead))
     }
 
+    pub(crate) fn user_id(&self) -> &Arc<str> {
+        self.membership.user_id()
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.membership.number()
+    }
+
     pub(crate) fn connection_id(&self) -> String {
-        connection_id(&self.context.node_id, self.number)
+        connection_id(&self.context.node_id, self.number())
     }
 
     /// The role that it acts in: by the database once that was asked, before by the token.
@@ -241,7 +251,7 @@ impl Session {
         let clock = &self.context.clock;
         ConnectionInfo {
             connection_id: self.connection_id(),
-            user_id: Arc::clone(&self.user_id),
+            user_id: Arc::clone(self.user_id()),
             role: self.role(),
             name: Arc::clone(&self.name),
             client_address: self.client_address,
@@ -257,7 +267,7 @@ impl Session {
     /// What was queued to it, and what has arrived, since this was last asked; `None` where nothing happened.
     pub(crate) fn take_progress(&self) -> Option<Progress> {
         let (range, delivered) = self.sequence.borrow_mut().take_news()?;
-        let (connection_id, user_id) = (self.connection_id(), Arc::clone(&self.user_id));
+        let (connection_id, user_id) = (self.connection_id(), Arc::clone(self.user_id()));
         Some(Progress { connection_id, user_id, range, delivered })
     }
 
@@ -269,7 +279,7 @@ impl Session {
     pub(crate) fn connected_event(&self) -> Event {
         Event::Connected {
             connection_id: self.connection_id(),
-            user_id: Arc::clone(&self.user_id),
+            user_id: Arc::clone(self.user_id()),
             role: self.claimed_role,
             name: Arc::clone(&self.name),
             client_address: self.client_address,

@@ -245,7 +245,7 @@ impl Shard {
                 Command::Drain { spread, deadline } => {
                     self.draining = Some((spread, deadline));
                     for session in &self.all {
-                        session.begin_close_within(shutting_down(session.number, spread), now, deadline);
+                        session.begin_close_within(shutting_down(session.number(), spread), now, deadline);
                     }
                 }
                 Command::Stop => return std::ops::ControlFlow::Break(()),
@@ -288,9 +288,9 @@ impl Shard {
         self.make_room(&session, now);
         session.seen.set(self.context.rounds.borrow().head());
         self.context.rounds.borrow_mut().added();
-        session.position.set(self.all.len());
+        session.position.set(self.all.len() as u32);
         self.all.push(Rc::clone(&session));
-        self.users.entry(Arc::clone(&session.user_id)).or_default().push(Rc::clone(&session));
+        self.users.entry(Arc::clone(session.user_id())).or_default().push(Rc::clone(&session));
         self.numbers.insert(number, Rc::clone(&session));
         self.context.counters.connections_opened.add(1);
         self.context.events.tell(session.connected_event());
@@ -310,7 +310,7 @@ impl Shard {
     /// Where the user has as many connections as are allowed, the one that was silent longest gives way.
     fn make_room(&self, newcomer: &Session, now: u64) {
         let limit = self.context.config.max_connections_per_user;
-        let Some(others) = self.users.get(&newcomer.user_id) else { return };
+        let Some(others) = self.users.get(newcomer.user_id()) else { return };
         let open = || others.iter().filter(|session| !session.is_closing());
         if limit > 0
             && open().count() >= limit
@@ -353,20 +353,20 @@ impl Shard {
     /// Takes out the sessions whose tasks have ended: between turns only, so that no turn sees its list change.
     fn remove_departed(&mut self, now: u64) {
         for session in self.context.departed.take() {
-            let position = session.position.get();
+            let position = session.position.get() as usize;
             self.all.swap_remove(position);
             if let Some(moved) = self.all.get(position) {
-                moved.position.set(position);
+                moved.position.set(position as u32);
                 let passed = self.context.rounds.borrow().replaced(position);
                 if passed && moved.catch_up(now) == Enqueued::FlushDue {
                     self.due.push_back(Rc::clone(moved));
                 }
             }
-            self.numbers.remove(&session.number);
-            if let Some(others) = self.users.get_mut(&session.user_id) {
-                others.retain(|other| other.number != session.number);
+            self.numbers.remove(&session.number());
+            if let Some(others) = self.users.get_mut(session.user_id()) {
+                others.retain(|other| other.number() != session.number());
                 if others.is_empty() {
-                    self.users.remove(&session.user_id);
+                    self.users.remove(session.user_id());
                 }
             }
             session.take_leave();

@@ -24,7 +24,7 @@ impl Session {
             let joining = self.joining.borrow();
             Event::SyncRequest {
                 connection_id: self.connection_id(),
-                user_id: Arc::clone(&self.user_id),
+                user_id: Arc::clone(self.user_id()),
                 after: self.sequence.borrow().last(),
                 epoch: joining.as_ref().and_then(|joining| joining.epoch.clone()),
                 first: joining.is_some(),

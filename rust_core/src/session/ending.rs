@@ -104,7 +104,8 @@ impl Session {
     pub(crate) fn set_ending(&self, code: u16, reason: &str, ending: Ending) {
         if !self.is_closing() {
             let reason = reason.to_owned();
-            self.ending.borrow_mut().get_or_insert_with(|| Box::new(PeerEnding { code, reason, ending }));
+            let first = self.ending.take().unwrap_or_else(|| Box::new(PeerEnding { code, reason, ending }));
+            self.ending.set(Some(first));
         }
     }
 
@@ -122,7 +123,7 @@ impl Session {
     }
 
     fn disconnected_event(&self) -> Event {
-        let peers = self.ending.borrow_mut().take().map(|ended| *ended);
+        let peers = self.ending.take().map(|ended| *ended);
         let PeerEnding { code, reason, ending } = peers.unwrap_or_else(|| match self.closing.borrow().as_deref() {
             Some(Closing { reason, .. }) => {
                 PeerEnding { code: reason.code(), reason: reason.text().into_owned(), ending: ending_of(reason) }
@@ -132,7 +133,7 @@ impl Session {
         let clock = &self.context.clock;
         Event::Disconnected {
             connection_id: self.connection_id(),
-            user_id: Arc::clone(&self.user_id),
+            user_id: Arc::clone(self.user_id()),
             client_address: self.client_address,
             user_agent: self.user_agent.clone(),
             connected_at: clock.unix_seconds(self.connected_ms),

@@ -96,7 +96,7 @@ impl Session {
         let progress = (outbound.queue.written(), now);
         outbound.queue.push_control(Frame::ping(nonce).wire().clone());
         let end = outbound.queue.end();
-        outbound.ping = Some(Ping { nonce, proves: unproven, end, progress });
+        outbound.ping = Some(Box::new(Ping { nonce, proves: unproven, end, progress }));
         outbound.list()
     }
 }

@@ -7,15 +7,17 @@ use bytes::Bytes;
 use super::{Enqueued, Session};
 use crate::{close::CloseReason, events::Event, frame::Frame};
 
-/// Client frames that may be refused within [`REFUSAL_WINDOW_MS`] before the connection is closed with 1008.
+/// Client frames that may be refused within [`REFUSAL_WINDOW_SECONDS`] before the connection is closed with 1008.
 const MAX_REFUSALS: u32 = 20;
-const REFUSAL_WINDOW_MS: u64 = 60_000;
+const REFUSAL_WINDOW_SECONDS: u32 = 60;
 
 impl Session {
     /// Whether one more frame from the client is within its rate; closes with 1008 where it is not.
     pub(crate) fn admits_frame(&self) -> bool {
         let (config, now) = (&self.context.config, self.context.clock.now_ms());
-        let allowed = self.rate.borrow_mut().allows(now, config.message_rate, config.message_burst);
+        let mut rate = self.rate.get();
+        let allowed = rate.allows(now, config.message_rate, config.message_burst);
+        self.rate.set(rate);
         if !allowed {
             self.context.counters.refused_by_rate.add(1);
             self.begin_close(CloseReason::RateLimit, now);
@@ -28,7 +30,7 @@ impl Session {
         self.context.counters.frames_received.add(1);
         let delivered = self.context.events.offer(Event::ClientFrame {
             connection_id: self.connection_id(),
-            user_id: Arc::clone(&self.user_id),
+            user_id: Arc::clone(self.user_id()),
             role: self.role(),
             frame,
         });
@@ -47,8 +49,10 @@ impl Session {
     }
 
     pub(super) fn count_refusal(&self, now: u64) {
+        let seconds = (now / 1000) as u32;
         let (since, count) = self.refusals.get();
-        let (since, count) = if count == 0 || now >= since + REFUSAL_WINDOW_MS { (now, 1) } else { (since, count + 1) };
+        let is_over = count == 0 || seconds - since >= REFUSAL_WINDOW_SECONDS;
+        let (since, count) = if is_over { (seconds, 1) } else { (since, count + 1) };
         self.refusals.set((since, count));
         if count >= MAX_REFUSALS {
             self.begin_close(CloseReason::RateLimit, now);

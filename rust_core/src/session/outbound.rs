@@ -44,7 +44,7 @@ pub(super) struct Outbound {
     pub(super) last_write_ms: u64,
     pub(super) queue: SendQueue,
     pub(super) next_ping_ms: u64,
-    pub(super) ping: Option<Ping>,
+    pub(super) ping: Option<Box<Ping>>,
     /// When the frames were published that came while the socket was full, each with its position in the stream.
     #[expect(clippy::box_collection, reason = "few have it at a time, and every idle connection pays for its size")]
     pub(super) later: Option<Box<VecDeque<(u64, Stamp)>>>,
