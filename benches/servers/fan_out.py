@@ -22,7 +22,7 @@ from typing import Any
 from benches.messages import TOKEN_SECRET, message, text_message
 from jasaweb_rt import FanoutServer
 
-_LOOK_SECONDS = 0.0002
+_LOOK_SECONDS = 0.005
 _FINE_LOOK_SECONDS = 0.00005
 _BLOCKED_SECONDS = 0.2
 _WRITE_SECONDS = 10.0
