@@ -18,7 +18,7 @@ run: install ## builds everything and starts the demo on http://127.0.0.1:8000
 
 install: $(VENV)/.core-release ## builds the package (release profile) into .venv
 
-bench: bench-suite bench-bindings ## measures everything; takes half an hour
+bench: bench-suite bench-bindings bench-core ## measures everything; takes half an hour
 
 bench-suite: $(VENV)/.core-release ## measures the core against the floor program: all, or BENCH_ARGS="cost flood"
 	cargo build --locked --release --quiet -p jasaweb_rt_floor
@@ -26,6 +26,9 @@ bench-suite: $(VENV)/.core-release ## measures the core against the floor progra
 
 bench-bindings: $(VENV)/.core-release $(VENV)/.dev ## measures what a call into the core costs
 	$(BIN)/python -m pytest benches/bindings --quiet --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
+
+bench-core: ## measures the core's parts one by one
+	cargo bench --locked --quiet -p jasaweb_rt_core
 
 bench-peers: $(PEERS_VENV)/.installed $(PEERS)/node_modules/.installed ## installs other servers and measures them beside ours
 	$(MAKE) --no-print-directory bench-suite BENCH_ARGS="peers $(BENCH_ARGS)"
