@@ -162,7 +162,7 @@ impl Shard {
             self.remove_departed(now);
             context.write_times.gather();
             let held = Held::new(backlog, batch.iter().map(Command::cost).sum());
-            if self.take(&mut batch, held, now).is_break() {
+            if self.take(&mut batch, held, now).await.is_break() {
                 return;
             }
             self.later.take_due(now, &mut self.due);
@@ -177,7 +177,7 @@ impl Shard {
     }
 
     /// Works through a batch of commands, whose bytes in the backlog are `held`.
-    fn take(&mut self, batch: &mut Vec<Command>, mut held: Held, now: u64) -> std::ops::ControlFlow<()> {
+    async fn take(&mut self, batch: &mut Vec<Command>, mut held: Held, mut now: u64) -> std::ops::ControlFlow<()> {
         let lone = batch.len() == 1;
         for command in batch.drain(..) {
             let cost = command.cost();
@@ -188,17 +188,19 @@ impl Shard {
                 }
                 Command::Join(admitted, number) => self.join(*admitted, number, now),
                 Command::ToUsers(items) => {
-                    let lone = lone && items.len() == 1;
-                    for (user_id, frame) in items {
-                        self.for_each(&user_id, now, |session| session.enqueue(&frame, lone, now));
+                    for (index, (user_id, frame)) in items.iter().enumerate() {
+                        let lone = lone && is_alone(&items, index, |(user_id, _)| user_id);
+                        self.for_each(user_id, now, |session| session.enqueue(frame, lone, now));
+                        now = self.pause_after(index, now).await;
                     }
                 }
                 Command::Durable(items) => {
-                    let lone = lone && items.len() == 1;
-                    for item in items {
+                    for (index, item) in items.iter().enumerate() {
+                        let lone = lone && is_alone(&items, index, |item| &item.user_id);
                         self.for_each(&item.user_id, now, |session| {
                             session.enqueue_durable(item.seq, item.rev, item.frame.clone(), lone, now)
                         });
+                        now = self.pause_after(index, now).await;
                     }
                 }
                 Command::Read(items) => {
@@ -254,6 +256,15 @@ impl Shard {
             }
         }
         std::ops::ControlFlow::Continue(())
+    }
+
+    /// Gives the thread's other tasks a turn where item number `index` of a list ends one; returns the time behind it.
+    async fn pause_after(&self, index: usize, now: u64) -> u64 {
+        if !(index + 1).is_multiple_of(WRITES_PER_TURN) {
+            return now;
+        }
+        yield_now().await;
+        self.context.clock.now_ms()
     }
 
     /// Writes to some of the sessions that have something, or sets a date for it where one was written to a moment ago.
@@ -372,6 +383,12 @@ impl Shard {
             session.take_leave();
         }
     }
+}
+
+/// Whether the items before and behind one are for others, so that it can be written at once, while it is in the cache.
+fn is_alone<T>(items: &[T], index: usize, user_id: impl Fn(&T) -> &Arc<str>) -> bool {
+    let is_for_same = |other: Option<&T>| other.is_some_and(|other| user_id(other) == user_id(&items[index]));
+    !is_for_same(items.get(index + 1)) && !is_for_same(index.checked_sub(1).map(|index| &items[index]))
 }
 
 /// Tells each connection its own time to come back, evenly over `spread`.

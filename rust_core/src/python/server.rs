@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use pyo3::{
     exceptions::{PyRuntimeError, PyValueError},
     prelude::*,
+    pybacked::PyBackedStr,
     types::PyBytes,
 };
 
@@ -219,13 +220,11 @@ impl FanoutServer {
         Ok(self.hub()?.to_audience(Audience::All, &self.frame(frame)?)?)
     }
 
-    fn broadcast_many(&self, py: Python<'_>, items: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<usize> {
+    fn broadcast_many(&self, py: Python<'_>, items: Vec<(PyBackedStr, Bound<'_, PyAny>)>) -> PyResult<usize> {
         let hub = self.hub()?;
-        let items = items
-            .into_iter()
-            .map(|(user_id, frame)| Ok((user_id, self.frame(&frame)?)))
-            .collect::<PyResult<Vec<(String, Frame)>>>()?;
-        Ok(py.detach(|| hub.to_many(items.iter().map(|(user_id, frame)| (user_id.as_str(), frame.clone()))))?)
+        let frames = items.iter().map(|(_, frame)| self.frame(frame)).collect::<PyResult<Vec<_>>>()?;
+        let users: Vec<PyBackedStr> = items.into_iter().map(|(user_id, _)| user_id).collect();
+        Ok(py.detach(|| hub.to_many(users.iter().map(|user_id| &**user_id).zip(frames)))?)
     }
 
     fn send(&self, connection_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {

@@ -196,7 +196,7 @@ impl World {
         self.shard.remove_departed(self.now);
         let cost = batch.iter().map(Command::cost).sum();
         self.backlog.fetch_add(cost, Relaxed);
-        prop_assert!(self.shard.take(&mut batch, Held::new(&self.backlog, cost), self.now).is_continue());
+        prop_assert!(self.shard.take(&mut batch, Held::new(&self.backlog, cost), self.now).await.is_continue());
         self.shard.later.take_due(self.now, &mut self.shard.due);
         if after > 0 || orders.is_empty() {
             self.shard.write_turn(self.now);

@@ -201,9 +201,9 @@ async fn shard_of(count: usize) -> (Shard, Vec<TcpStream>) {
     (shard, peers)
 }
 
-fn broadcast(shard: &mut Shard, frame: &Frame, now: u64) {
+async fn broadcast(shard: &mut Shard, frame: &Frame, now: u64) {
     let held = Held::new(&Arc::new(AtomicUsize::new(1 << 20)), 1 << 20);
-    assert!(shard.take(&mut vec![Command::ToAudience(Audience::All, frame.clone())], held, now).is_continue());
+    assert!(shard.take(&mut vec![Command::ToAudience(Audience::All, frame.clone())], held, now).await.is_continue());
 }
 
 #[tokio::test]
@@ -217,12 +217,12 @@ async fn a_broadcast_that_comes_while_another_is_on_its_round_goes_along() {
     let before = writes();
     let (first, second) = (Frame::text(b"1").unwrap(), Frame::text(b"2").unwrap());
     let quiet = 10_000;
-    broadcast(&mut shard, &first, quiet);
+    broadcast(&mut shard, &first, quiet).await;
     assert_eq!(writes(), before, "written to before its turn");
     shard.write_turn(quiet);
     assert_eq!(writes() - before, WRITES_PER_TURN, "a turn has an end");
     let later = quiet + 1000;
-    broadcast(&mut shard, &second, later);
+    broadcast(&mut shard, &second, later).await;
     while shard.is_writing() {
         shard.write_turn(later);
     }
@@ -245,10 +245,10 @@ async fn what_is_for_one_does_not_overtake_a_broadcast() {
     let (mut shard, mut peers) = shard_of(2).await;
     let (first, second) = (Frame::text(b"1").unwrap(), Frame::text(b"2").unwrap());
     let quiet = 10_000;
-    broadcast(&mut shard, &first, quiet);
+    broadcast(&mut shard, &first, quiet).await;
     let held = Held::new(&Arc::new(AtomicUsize::new(1000)), 1000);
     let direct = Command::ToUsers(vec![("1".into(), second.clone())]);
-    assert!(shard.take(&mut vec![direct], held, quiet).is_continue());
+    assert!(shard.take(&mut vec![direct], held, quiet).await.is_continue());
     while shard.is_writing() {
         shard.write_turn(quiet);
         let later = &mut shard.later;
