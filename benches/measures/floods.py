@@ -1,10 +1,12 @@
 """More messages than a system call each would allow for."""
 
+import itertools
+import random
 import statistics
 from collections.abc import Iterator
 
 from benches.load import ALL_CORES, Connections, Load, connected
-from benches.measures.figures import OURS, Figure, Run, Subject, paced, ratio
+from benches.measures.figures import Figure, Run, Subject, paced, ratio
 from benches.programs import fan_out
 
 __all__ = ["flood", "moderate"]
@@ -13,11 +15,17 @@ _SECONDS = 8
 _PROBES = (100, 200, 300, 400, 600, 800, 1_200, 1_600)
 _PROBE_SECONDS = 4
 _PROBE_P99 = 0.120
+_MODERATE_RATE, _MODERATE_COUNT = 40, 240
+_SEED = 40
 
 
 def flood(run: Run) -> Iterator[Figure]:
-    """As much as it takes, both cores shared with the client."""
-    subject = Subject("server", fan_out(workers=2))
+    """As much as it takes, both cores shared with the client.
+
+    One worker thread: with the client's there are as many as cores. A second one would have to wait for a core, and who
+    waits for it in its turn would see that as a delay.
+    """
+    subject = Subject("server", fan_out(workers=1))
     for rate, goal in ((200, 60.0), (400, 120.0)):
         rounds = run.loads({subject: paced(rate=rate, count=rate * _SECONDS)}, cores=ALL_CORES)
         held = statistics.median(load.deliveries / load.elapsed for load in rounds.loads[subject.name])
@@ -57,11 +65,21 @@ def _probe(users: Connections, rate: int) -> Load:
 
 
 def moderate(run: Run) -> Iterator[Figure]:
-    """Coalescing against writing each frame at once."""
+    """Coalescing against writing each frame at once, which is what the floor does.
+
+    Messages come at random moments, as they do where nobody plans them (a Poisson process). On average a part of a core
+    is enough for both; what comes close together has to wait for what came before, or goes along with it.
+    """
     connections = run.share(2_000)
-    at_once = Subject("at once", fan_out(coalesce_ms=0))
-    work = paced(rate=40, count=200)
-    rounds = run.loads({at_once: work, OURS: work}, connections=connections)
-    what = f"moderate load, {connections:,} connections, 40 messages/s"
+    gaps = random.Random(_SEED)  # noqa: S311  # the same for both, and no secret
+    moments = itertools.accumulate(gaps.expovariate(_MODERATE_RATE) for _ in range(_MODERATE_COUNT))
+    order = " ".join(["arrive 256", *(str(round(moment * 1e6)) for moment in moments)])
+
+    def work(users: Connections) -> Load:
+        users.publish(rate=_MODERATE_RATE, count=2)
+        return users.load(order, _MODERATE_COUNT * users.count)
+
+    rounds = run.against_floor(work, connections=connections)
+    what = f"moderate load, {connections:,} connections, {_MODERATE_RATE} messages/s at random moments"
     for words, name in (("p99", "p99"), ("CPU per delivery", "cpu_per_delivery")):
-        yield ratio(rounds, f"{what}: {words} against writing each at once", name, to=at_once, goal=1.0)
+        yield ratio(rounds, f"{what}: {words} against writing each at once", name, goal=1.0)

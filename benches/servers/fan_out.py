@@ -63,6 +63,13 @@ def _carry_out(server: FanoutServer, line: str) -> str:
             for _ in _at(float(rate), int(count)):
                 server.broadcast_to_all(message(time.monotonic_ns(), int(size)))
             return f"published {count}"
+        case ["arrive", size, *moments]:
+            began = time.monotonic_ns()
+            for moment in moments:
+                due = began + int(moment) * 1000
+                time.sleep(max(0.0, (due - time.monotonic_ns()) / 1e9))
+                server.broadcast_to_all(message(due, int(size)))
+            return f"published {len(moments)}"
         case ["text", rate, count, size, burst]:
             for _ in _at(float(rate), int(count)):
                 for _ in range(int(burst)):

@@ -9,6 +9,7 @@
 //! | (start) | listens on loopback | `port P` |
 //! | `open N` | lets N connections in | `opened N` |
 //! | `publish RATE COUNT SIZE` | sends COUNT messages of SIZE bytes to everyone, RATE a second | `published COUNT` |
+//! | `arrive SIZE MOMENT …` | sends a message of SIZE bytes to everyone at each MOMENT, in µs from the order, stamped with it | `published COUNT` |
 //! | `each RATE COUNT SIZE USERS` | sends each of USERS users a message of its own, RATE a second | `published COUNT` |
 //! | `many RATE COUNT SIZE USERS` | the same, by one call for all of them | `published COUNT` |
 //! | end of input | ends | |
@@ -58,6 +59,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 publish(&mut connections, rate.parse()?, count.parse()?, size.parse()?)?;
                 say(&format!("published {count}"))?;
             }
+            ["arrive", size, ref moments @ ..] => {
+                arrive(&mut connections, size.parse()?, moments)?;
+                say(&format!("published {}", moments.len()))?;
+            }
             ["each" | "many", rate, count, size, users] => {
                 let users = users.parse()?;
                 publish_distinct(&mut connections, rate.parse()?, count.parse()?, size.parse()?, users)?;
@@ -97,6 +102,19 @@ fn publish(connections: &mut [TcpStream], rate: f64, count: u32, size: usize) ->
         let frame = frame(now_ns(), size);
         connections.iter_mut().try_for_each(|connection| connection.write_all(&frame))
     })
+}
+
+/// Writes messages that come at their `moments`, in microseconds from now. One that comes while another is written waits,
+/// and its time runs.
+fn arrive(connections: &mut [TcpStream], size: usize, moments: &[&str]) -> Result<(), Box<dyn Error>> {
+    let began = now_ns();
+    for moment in moments {
+        let due = began + moment.parse::<u64>()? * 1000;
+        sleep(Duration::from_nanos(due.saturating_sub(now_ns())));
+        let frame = frame(due, size);
+        connections.iter_mut().try_for_each(|connection| connection.write_all(&frame))?;
+    }
+    Ok(())
 }
 
 /// Writes a message of its own to each of some users at a time, in turn over all.
