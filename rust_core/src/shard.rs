@@ -33,7 +33,6 @@ use crate::{
     config::Config,
     due_ring::DueRing,
     events::{Ending, EventQueue},
-    frame::Frame,
     front_door::Admitted,
     index::Index,
     latency::WriteTimes,
@@ -305,8 +304,7 @@ impl Shard {
         self.numbers.insert(number, Rc::clone(&session));
         self.context.counters.connections_opened.add(1);
         self.context.events.tell(session.connected_event());
-        self.context.counters.frames_encoded.add(1);
-        if session.enqueue(&Frame::welcome(), true, now) == Enqueued::FlushDue {
+        if session.greet(now) == Enqueued::FlushDue {
             self.due.push_back(Rc::clone(&session));
         }
         if let Some((spread, deadline)) = self.draining {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::net::SendFlags;
 
 use super::{Session, heartbeat::Ping};
 use crate::{
@@ -135,6 +136,25 @@ impl Session {
             return Enqueued::Settled;
         }
         self.queue(self.outbound.borrow_mut(), std::iter::once(frame), now)
+    }
+
+    /// Sends the welcome, at once: the socket is new and empty, but the reactor, which [`Self::send`] asks, has not yet said
+    /// so.
+    pub(crate) fn greet(&self, now: u64) -> Enqueued {
+        let welcome = Frame::welcome();
+        self.context.counters.frames_encoded.add(1);
+        match rustix::net::send(&self.socket, welcome.wire(), SendFlags::NOSIGNAL) {
+            Ok(written) => {
+                self.context.counters.deliveries.add(1);
+                let mut outbound = self.outbound.borrow_mut();
+                outbound.queue.wrote_directly(std::iter::once(welcome.wire()), written);
+                let is_out = outbound.queue.is_empty();
+                self.wrote(&mut outbound, written, usize::from(is_out), None, now);
+                if is_out { Enqueued::Settled } else { outbound.list() }
+            }
+            // Whatever it is, it shows again.
+            Err(_) => self.enqueue(&welcome, true, now),
+        }
     }
 
     /// Sends frames, in order: a quiet session is written to at once, past its queue; else they are queued.

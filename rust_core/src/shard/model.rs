@@ -28,6 +28,7 @@ use crate::{
     command::{Audience, DurableFrame, SyncAnswer},
     config::Config,
     events::Event,
+    frame::Frame,
     handshake::Resume,
     test_support::{admitted, config, context},
     token::Role,

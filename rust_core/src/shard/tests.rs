@@ -10,6 +10,7 @@ use crate::{
     command::{Audience, DurableFrame, ReadFrame},
     error::Error,
     events::Event,
+    frame::Frame,
     hub::{Hub, ShardHandle},
     test_support::{admitted, config, context, parts, sockets},
 };
