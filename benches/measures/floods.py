@@ -6,12 +6,13 @@ import statistics
 from collections.abc import Iterator
 
 from benches.load import ALL_CORES, Connections, Load, connected
-from benches.measures.figures import Figure, Run, Subject, paced, ratio
+from benches.measures.figures import FLOOR_SUBJECT, Figure, Run, Subject, paced, ratio
 from benches.programs import fan_out
 
 __all__ = ["flood", "moderate"]
 
 _SECONDS = 8
+_FLOOR_RATE, _FLOOR_COUNT = 8, 24
 _PROBES = (100, 200, 300, 400, 600, 800, 1_200, 1_600)
 _PROBE_SECONDS = 4
 _PROBE_P99 = 0.120
@@ -26,6 +27,8 @@ def flood(run: Run) -> Iterator[Figure]:
     waits for it in its turn would see that as a delay.
     """
     subject = Subject("server", fan_out(workers=1))
+    floor = run.loads({FLOOR_SUBJECT: paced(rate=_FLOOR_RATE, count=_FLOOR_COUNT)})
+    floor_ms = floor.median(FLOOR_SUBJECT, "cpu_per_delivery") * run.connections / 1e3
     for rate, goal in ((200, 60.0), (400, 120.0)):
         rounds = run.loads({subject: paced(rate=rate, count=rate * _SECONDS)}, cores=ALL_CORES)
         held = statistics.median(load.deliveries / load.elapsed for load in rounds.loads[subject.name])
@@ -35,7 +38,7 @@ def flood(run: Run) -> Iterator[Figure]:
             rounds.median(subject, "p99") * 1e3,
             "ms",
             goal,
-            f"{held:,.0f} deliveries/s, {cpu:.2f} µs each",
+            f"{held:,.0f} deliveries/s, {cpu:.2f} µs each; a round of the floor: {floor_ms:.0f} ms",
             # The client shares the cores here on purpose, so that it is busy is no doubt.
             tuple(doubt for doubt in rounds.doubts if "busy" not in doubt),
         )
