@@ -21,6 +21,7 @@ from tests.browser.dashboard import (
     open_admin,
     open_dashboard,
     sockets,
+    until_live,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -70,8 +71,11 @@ class TestAccess:
         page, _ = await opened(new_page, app)
         await page.get_by_role("link", name="Dashboard").click()
         await expect(page).to_have_url(DASHBOARD)
+        # Chromium complains of a page that is left while its socket is being opened.
+        await until_live(page)
         await page.get_by_role("link", name="Administration").click()
         await expect(page).to_have_url(f"{app.url}/admin/realtime")
+        await until_live(page)
         await page.get_by_role("button", name="Log out").click()
         await expect(page).to_have_url(re.compile("/login"))
 
