@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admission::{Admission, Slot},
     config::{Config, HANDSHAKE_TIMEOUT, MAX_HEAD_BYTES},
+    door_stream::{DoorStream, Withhold},
     error::Error,
     forwarding::Client,
     listener::Acceptor,
@@ -54,11 +55,13 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A WebSocket that was let in: its 101 is written and flushed, its first frame not yet read.
+/// A WebSocket that was let in: its first frame is not yet read, and the answer to its handshake not yet sent.
 #[derive(Debug)]
 pub struct Admitted {
     /// The bare socket, non-blocking, `TCP_NODELAY` set, bound to no runtime.
     pub socket: std::net::TcpStream,
+    /// What has to be sent first: the 101 that the client waits for. It goes well with the first frame.
+    pub greeting: Bytes,
     /// What the client sent right behind its request: the begin of the WebSocket stream.
     pub read_ahead: Bytes,
     /// Whom the token stands for.
@@ -191,9 +194,11 @@ impl FrontDoor {
     /// HTTP on a connection, to its end or its hand-over.
     async fn converse(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         let (upgrades, mut pending) = mpsc::channel(1);
+        let withhold = Withhold::default();
+        let stream = DoorStream::new(stream, withhold.clone());
         let service = service_fn(|request| {
-            let upgrades = &upgrades;
-            async move { Ok::<_, Infallible>(self.answer(request, peer.ip(), upgrades).await) }
+            let (upgrades, withhold) = (&upgrades, &withhold);
+            async move { Ok::<_, Infallible>(self.answer(request, peer.ip(), upgrades, withhold).await) }
         });
         let mut exchange = pin!(http1_server().serve_connection(TokioIo::new(stream), service).with_upgrades());
         let mut stopping = false;
@@ -228,13 +233,14 @@ impl FrontDoor {
         mut request: Request<Incoming>,
         peer: IpAddr,
         upgrades: &mpsc::Sender<Upgrading>,
+        withhold: &Withhold,
     ) -> Response<ReplyBody> {
         if let Err(sentence) = check_target(&request) {
             return reply::error(StatusCode::BAD_REQUEST, sentence);
         }
         let client = Client::of(peer, request.headers(), &self.config.trusted_proxies);
         if request.uri().path() == WEBSOCKET_PATH {
-            return self.answer_websocket(&mut request, &client, upgrades);
+            return self.answer_websocket(&mut request, &client, upgrades, withhold);
         }
         match &self.proxy {
             _ if request.method() == Method::CONNECT => {

@@ -43,6 +43,7 @@ pub mod command;
 pub mod config;
 mod connect_rate;
 pub mod deflate;
+mod door_stream;
 mod due_ring;
 pub mod error;
 pub mod events;

@@ -147,7 +147,8 @@ impl fmt::Debug for Session {
 impl Session {
     /// A session for an admitted socket, registered with this thread's reactor, and what was read of it already.
     pub(crate) fn new(admitted: Admitted, number: u64, context: Rc<Context>) -> io::Result<(Self, Bytes)> {
-        let Admitted { socket, read_ahead, identity, resume, deflates, client_address, user_agent, slot } = admitted;
+        let Admitted { socket, greeting: _, read_ahead, identity, resume, deflates, client_address, user_agent, slot } =
+            admitted;
         let socket = Socket::from_std(socket)?;
         let Identity { user_id, role, name, session_expires_at } = identity;
         let now = context.clock.now_ms();

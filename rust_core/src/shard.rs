@@ -287,7 +287,8 @@ impl Shard {
         }
     }
 
-    fn join(&mut self, admitted: Admitted, number: u64, now: u64) {
+    fn join(&mut self, mut admitted: Admitted, number: u64, now: u64) {
+        let greeting = std::mem::take(&mut admitted.greeting);
         let (session, read_ahead) = match Session::new(admitted, number, Rc::clone(&self.context)) {
             Ok((session, read_ahead)) => (Rc::new(session), read_ahead),
             Err(error) => {
@@ -304,7 +305,7 @@ impl Shard {
         self.numbers.insert(number, Rc::clone(&session));
         self.context.counters.connections_opened.add(1);
         self.context.events.tell(session.connected_event());
-        if session.greet(now) == Enqueued::FlushDue {
+        if session.greet(&greeting, now) == Enqueued::FlushDue {
             self.due.push_back(Rc::clone(&session));
         }
         if let Some((spread, deadline)) = self.draining {

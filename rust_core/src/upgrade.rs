@@ -20,6 +20,7 @@ use crate::{
     admission::{Admission, Refusal, Slot},
     close::CloseReason,
     config::HANDSHAKE_TIMEOUT,
+    door_stream::{DoorStream, Withhold},
     farewell,
     forwarding::Client,
     front_door::{Admitted, FrontDoor},
@@ -96,7 +97,7 @@ impl RefusalCounters {
     }
 }
 
-/// A request that got its 101, waiting for the bare socket.
+/// A request that is answered by a 101, waiting for the bare socket.
 pub(crate) struct Upgrading {
     on_upgrade: OnUpgrade,
     client_address: IpAddr,
@@ -111,14 +112,15 @@ enum Then {
 }
 
 impl Upgrading {
-    /// Takes the socket out of hyper's hands, once the 101 is flushed, and hands it over or closes it.
+    /// Takes the socket out of hyper's hands, once that has written the 101, and hands it over or closes it.
     pub(crate) async fn finish(self, hand_over: &(dyn Fn(Admitted) + Send + Sync)) {
-        let Some((stream, read_ahead)) = bare_socket(self.on_upgrade).await else { return };
+        let Some((stream, greeting, read_ahead)) = bare_socket(self.on_upgrade).await else { return };
         match self.then {
             Then::Close(reason) => farewell::close(stream, read_ahead, &reason).await,
             Then::HandOver { identity, resume, deflates, user_agent } => match stream.into_std() {
                 Ok(socket) => hand_over(Admitted {
                     socket,
+                    greeting,
                     read_ahead,
                     identity,
                     resume,
@@ -133,8 +135,9 @@ impl Upgrading {
     }
 }
 
-/// The socket and what was read beyond the request's head; `None` where the connection broke before the 101 was out.
-async fn bare_socket(on_upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
+/// The socket, what has to be sent first, and what was read beyond the request's head; `None` where the connection broke
+/// before the 101 was written.
+async fn bare_socket(on_upgrade: OnUpgrade) -> Option<(TcpStream, Bytes, Bytes)> {
     let upgraded = match timeout(HANDSHAKE_TIMEOUT, on_upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         Ok(Err(error)) => {
@@ -143,19 +146,22 @@ async fn bare_socket(on_upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
         }
         Err(_) => return None,
     };
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let parts = upgraded.downcast::<TokioIo<DoorStream>>().ok()?;
     // An empty rest would keep hyper's whole read buffer alive.
     let read_ahead = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
-    Some((parts.io.into_inner(), read_ahead))
+    let (socket, greeting) = parts.io.into_inner().into_parts();
+    Some((socket, greeting, read_ahead))
 }
 
 impl FrontDoor {
-    /// Answers a request for `/ws`, cheapest refusals first. With a 101 goes an [`Upgrading`] through `upgrades`.
+    /// Answers a request for `/ws`, cheapest refusals first. With a 101 goes an [`Upgrading`] through `upgrades`; that of a
+    /// socket that is handed over is withheld, for the shard to send.
     pub(crate) fn answer_websocket(
         &self,
         request: &mut Request<Incoming>,
         client: &Client,
         upgrades: &mpsc::Sender<Upgrading>,
+        withhold: &Withhold,
     ) -> Response<ReplyBody> {
         if !handshake::is_upgrade(request) {
             return upgrade_required("Upgrade required");
@@ -165,7 +171,8 @@ impl FrontDoor {
             Err(refusal) => return *refusal,
         };
         let then = self.judge_token(&handshake, request);
-        if matches!(then, Then::Close(_)) {
+        let hands_over = matches!(then, Then::HandOver { .. });
+        if !hands_over {
             // Who says farewell reads on, and reads no compressed message.
             handshake.decline_deflate();
         }
@@ -174,6 +181,9 @@ impl FrontDoor {
         if upgrades.try_send(upgrading).is_err() {
             // One connection is upgraded once; hyper reads no request behind a 101.
             return reply::error(StatusCode::BAD_REQUEST, "This connection was upgraded already");
+        }
+        if hands_over {
+            withhold.begin();
         }
         reply::switching_protocols(handshake.response_headers())
     }

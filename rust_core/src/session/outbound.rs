@@ -138,23 +138,22 @@ impl Session {
         self.queue(self.outbound.borrow_mut(), std::iter::once(frame), now)
     }
 
-    /// Sends the welcome, at once: the socket is new and empty, but the reactor, which [`Self::send`] asks, has not yet said
-    /// so.
-    pub(crate) fn greet(&self, now: u64) -> Enqueued {
-        let welcome = Frame::welcome();
-        self.context.counters.frames_encoded.add(1);
-        match rustix::net::send(&self.socket, welcome.wire(), SendFlags::NOSIGNAL) {
-            Ok(written) => {
-                self.context.counters.deliveries.add(1);
-                let mut outbound = self.outbound.borrow_mut();
-                outbound.queue.wrote_directly(std::iter::once(welcome.wire()), written);
-                let is_out = outbound.queue.is_empty();
-                self.wrote(&mut outbound, written, usize::from(is_out), None, now);
-                if is_out { Enqueued::Settled } else { outbound.list() }
-            }
-            // Whatever it is, it shows again.
-            Err(_) => self.enqueue(&welcome, true, now),
+    /// Sends `greeting` and the welcome behind it, at once: the socket is new and empty, but the reactor, which
+    /// [`Self::send`] asks, has not yet said so.
+    pub(crate) fn greet(&self, greeting: &[u8], now: u64) -> Enqueued {
+        let counters = &self.context.counters;
+        counters.frames_encoded.add(1);
+        counters.deliveries.add(1);
+        let bytes = Bytes::from([greeting, Frame::welcome().wire()].concat());
+        // Whatever it is that failed, it shows again.
+        let written = rustix::net::send(&self.socket, &bytes, SendFlags::NOSIGNAL).unwrap_or(0);
+        let mut outbound = self.outbound.borrow_mut();
+        outbound.queue.wrote_directly(std::iter::once(&bytes), written);
+        let is_out = outbound.queue.is_empty();
+        if written > 0 {
+            self.wrote(&mut outbound, written, usize::from(is_out), None, now);
         }
+        if is_out { Enqueued::Settled } else { outbound.list() }
     }
 
     /// Sends frames, in order: a quiet session is written to at once, past its queue; else they are queued.

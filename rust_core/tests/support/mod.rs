@@ -7,7 +7,7 @@ pub(crate) mod http;
 pub(crate) mod sockets;
 pub(crate) mod token;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use jasaweb_rt_core::{
     config::Config,
@@ -54,6 +54,11 @@ impl Door {
         admitted: UnboundedReceiver<Admitted>,
         hand_over: impl Fn(Admitted) + Send + Sync + 'static,
     ) -> Self {
+        let hand_over = move |mut admitted: Admitted| {
+            // As a shard does it; a new socket takes it whole.
+            admitted.socket.write_all(&std::mem::take(&mut admitted.greeting)).unwrap();
+            hand_over(admitted);
+        };
         config.validate().unwrap();
         let listener = bind(&config).unwrap();
         let address = listener.local_addr().unwrap();
