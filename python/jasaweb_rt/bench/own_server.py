@@ -5,6 +5,7 @@ line on standard output: `port P` once it listens; `published COUNT` after `publ
 input.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -24,8 +25,10 @@ def stamped(size: int) -> bytes:
 def main() -> None:
     """Serves until standard input ends."""
     options: dict[str, Any] = json.loads(sys.stdin.readline())
-    # All clients come from one address, as fast as they can.
-    server = FanoutServer(max_connections_per_user=0, max_connections_per_ip=0, connect_rate_per_ip=0, **options)
+    # All clients come from one address, as fast as they can; how many there may be was checked before.
+    server = FanoutServer(
+        max_connections=0, max_connections_per_user=0, max_connections_per_ip=0, connect_rate_per_ip=0, **options
+    )
     server.start()
     try:
         _say(f"port {server.address[1]}")
@@ -53,4 +56,6 @@ def _publish(server: FanoutServer, rate: float, count: int, size: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Ctrl-C goes to the command as well, which says so.
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
