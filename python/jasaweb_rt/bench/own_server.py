@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from jasaweb_rt import FanoutServer
+from jasaweb_rt.exceptions import OverloadedError
 
 __all__ = ["stamped"]
 
@@ -39,6 +40,8 @@ def main() -> None:
                     _say(f"published {count}")
                 case _:
                     raise SystemExit(f"this is no order: {line}")
+    except OverloadedError as error:
+        raise SystemExit(f"More was sent than can be written ({error}): choose a lower --rate or --size.") from None
     finally:
         server.stop(1)
 
