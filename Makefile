@@ -22,13 +22,13 @@ bench: bench-suite bench-bindings bench-core ## measures everything; takes half 
 
 bench-suite: $(VENV)/.core-release ## measures the core against the floor program: all, or BENCH_ARGS="cost flood"
 	cargo build --locked --release --quiet -p jasaweb_rt_floor
-	$(BIN)/python -m benches $(BENCH_ARGS)
+	$(MANY_FILES) && $(BIN)/python -m benches $(BENCH_ARGS)
 
 bench-bindings: $(VENV)/.core-release $(VENV)/.dev ## measures what a call into the core costs
-	$(BIN)/python -m pytest benches/bindings --quiet --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
+	$(MANY_FILES) && $(BIN)/python -m pytest benches/bindings --quiet --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
 
 bench-core: ## measures the core's parts one by one
-	cargo bench --locked --quiet -p jasaweb_rt_core
+	$(MANY_FILES) && cargo bench --locked --quiet -p jasaweb_rt_core
 
 bench-peers: $(PEERS_VENV)/.installed $(PEERS)/node_modules/.installed ## installs other servers and measures them beside ours
 	$(MAKE) --no-print-directory bench-suite BENCH_ARGS="peers $(BENCH_ARGS)"
@@ -82,6 +82,9 @@ vendor: ## fetches the files of other projects that the wheel carries (needs npm
 
 clean: ## removes what was built; data under .jasaweb stays
 	rm -rf $(VENV) $(NPM)/node_modules $(PEERS)/node_modules target build python/jasaweb_rt/*.so
+
+# Thousands of connections in a process: as many open files as the system allows.
+MANY_FILES := ulimit -S -n "$$(ulimit -H -n)"
 
 NEEDS_PYTHON := command -v $(PYTHON) >/dev/null \
   || { echo "$(PYTHON) is not installed; name another Python, 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }

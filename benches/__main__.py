@@ -70,7 +70,14 @@ def _draw(bars: list[chart.Bar], rounds: int, connections: int) -> None:
 
 
 def _when(rounds: int) -> str:
-    return f"{time.strftime('%Y-%m-%d')}, Linux {platform.release()}, {rounds} rounds."
+    system = f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
+    return f"{time.strftime('%Y-%m-%d')}, {_machine()}, {system}, {rounds} rounds."
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores of {models[0] if models else platform.machine()}"
 
 
 if __name__ == "__main__":

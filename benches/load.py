@@ -12,7 +12,9 @@ from jasaweb_rt._core import LoadClient, LoadReport
 
 __all__ = ["ALL_CORES", "CLIENT_CORES", "SERVER_CORES", "Connections", "Load", "connected", "pin_client"]
 
-SERVER_CORES, CLIENT_CORES = {0}, {1}
+# The first and the last that this process may use: two threads of one core seldom stand so far apart.
+_CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORES, CLIENT_CORES = {_CORES[0]}, {_CORES[-1]}
 ALL_CORES = SERVER_CORES | CLIENT_CORES
 _CONNECT_SECONDS = 120.0
 _RECEIVE_SECONDS = 30.0
@@ -42,7 +44,8 @@ class Load:
     """Seconds from publication to the last receipt; the median over the messages."""
     closed: int
     client_busy: float
-    """Share of its core that the client used. Near 1, the client is what was measured."""
+    """Share of its core that the client used, of the whole time or of that in which messages were under way, whichever
+    is more. Near 1, the client is what was measured."""
 
     def doubts(self) -> Iterator[str]:
         """Why the load should not be believed."""
@@ -79,13 +82,16 @@ class Connections:
         `meanwhile` runs here while the program publishes.
         """
         self.client.clear()
-        cpu, own_cpu, began = self.program.cpu_seconds(), time.process_time(), time.monotonic()
+        cpu, own, began = self.program.cpu_seconds(), _own_cpu(), time.monotonic()
         self.program.tell(order)
         meanwhile()
         self.program.answer("published")
         report = self.receipts(expected)
         elapsed = time.monotonic() - began
+        used, used_here = (now - before for now, before in zip(_own_cpu(), own, strict=True))
         lasts = sorted(last - stamp for stamp, _, last in report.publications)
+        # Less than `elapsed` only where the client rests between messages, and then they do not overlap.
+        under_way = sum(lasts) / 1e9
         return Load(
             deliveries=report.messages,
             expected=expected,
@@ -95,7 +101,7 @@ class Connections:
             p99=report.delay(0.99) or 0.0,
             last=lasts[len(lasts) // 2] / 1e9 if lasts else 0.0,
             closed=sum(number for _, number in report.closed),
-            client_busy=(time.process_time() - own_cpu) / elapsed,
+            client_busy=max(used / elapsed, (used - used_here) / under_way if under_way else 0.0),
         )
 
     def receipts(self, expected: int | None) -> LoadReport:
@@ -127,10 +133,10 @@ def connected(
     try:
         with Program(command, cores) as program:
             asked = requests((f"user-{number // per_user}" for number in range(count)), deflate=deflate)
-            cpu, own_cpu = program.cpu_seconds(), time.process_time()
+            cpu, (own, _) = program.cpu_seconds(), _own_cpu()
             program.tell(f"open {count}")
             opened, seconds = client.connect(program.address, asked, wait=_CONNECT_SECONDS)
-            busy = (time.process_time() - own_cpu) / seconds if count else 0.0
+            busy = (_own_cpu()[0] - own) / seconds if count else 0.0
             if opened != count:
                 raise RuntimeError(f"{opened} of {count} connections are open: {client.report().refused}")
             program.answer("opened")
@@ -144,6 +150,11 @@ def connected(
 def pin_client() -> None:
     """Keeps this process, and the load client's threads to come, to their cores."""
     os.sched_setaffinity(0, CLIENT_CORES)
+
+
+def _own_cpu() -> tuple[float, float]:
+    """Processor time that this process has used, and this thread of it, which looks on while the clients read."""
+    return time.process_time(), time.thread_time()
 
 
 def _busy_client(share: float) -> Iterator[str]:

@@ -47,7 +47,11 @@ class Program:
     """A running program; leaving the `with` block ends it."""
 
     def __init__(self, command: Sequence[str], cores: set[int]) -> None:
-        """Starts `command`, on `cores` only, and reads the port that it listens on."""
+        """Starts `command`, on `cores` only, and reads the port that it listens on.
+
+        Raises:
+            RuntimeError: it has not said where that is.
+        """
         self._command = " ".join(command)
         self._process = subprocess.Popen(  # noqa: S603  # our own programs
             command,
@@ -58,7 +62,11 @@ class Program:
             # Before the program has threads, so that all of them inherit it.
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
-        self.address = ("127.0.0.1", int(self.answer("port")))
+        try:
+            self.address = ("127.0.0.1", int(self.answer("port")))
+        except BaseException:
+            self._end(0.0)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -66,12 +74,7 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.stdin.close()  # type: ignore[union-attr]  # it has pipes
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._end(_STOP_SECONDS)
 
     def tell(self, line: str) -> None:
         """Gives an order; `answer` waits for its end."""
@@ -114,3 +117,14 @@ class Program:
     def threads(self) -> int:
         """Threads that it has."""
         return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
+
+    def _end(self, patience: float) -> None:
+        """Ends its input, and it, if it has not gone by then."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # type: ignore[union-attr]  # it has pipes
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()  # type: ignore[union-attr]

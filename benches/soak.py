@@ -7,7 +7,6 @@ time; then the server's memory, descriptors, threads and counters are looked at.
 allocated once (stacks, tables, pages that the allocator keeps). Of the rest, the last third is compared with the first.
 """
 
-import json
 import os
 import statistics
 import sys
@@ -119,7 +118,7 @@ def _round(server: Program, passing: LoadClient, slow: LoadClient) -> None:
     server.answer("drowned")
     slow.pause(_SLOW, False)
     # Those who only fell silent are the server's to find: nobody ends them from here before it has.
-    _until(lambda: _stats(server)["connections"] == _STEADY, server, "connections are left after their clients went")
+    _until(lambda: server.stats()["connections"] == _STEADY, server, "connections are left after their clients went")
     for stranger in silent:
         stranger.leave()
     slow.close(_SLOW)
@@ -133,12 +132,12 @@ def _connect(client: LoadClient, server: Program, name: str, count: int) -> None
 
 def _look(server: Program) -> Look:
     def is_quiet() -> bool:
-        stats = _stats(server)
+        stats = server.stats()
         return stats["backlog_bytes"] + stats["waiting_bytes"] == 0
 
     _until(is_quiet, server, "bytes wait for clients who read all they get")
     time.sleep(_SETTLE_SECONDS)
-    stats = _stats(server)
+    stats = server.stats()
     for name in ("panics", "events_dropped"):
         if stats[name]:
             raise SoakError(f"{stats[name]} {name.replace('_', ' ')} were counted")
@@ -147,17 +146,11 @@ def _look(server: Program) -> Look:
     return Look(server.resident_kib(), server.descriptors(), server.threads(), stats)
 
 
-def _stats(server: Program) -> dict[str, int]:
-    server.tell("stats")
-    found: dict[str, int] = json.loads(server.answer("stats"))
-    return found
-
-
 def _until(condition: Callable[[], bool], server: Program, failure: str) -> None:
     deadline = time.monotonic() + _QUIET_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise SoakError(f"{failure}: {_stats(server)}")
+            raise SoakError(f"{failure}: {server.stats()}")
         time.sleep(_LOOK_SECONDS)
 
 

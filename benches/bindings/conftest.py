@@ -21,7 +21,9 @@ _LOOK_SECONDS = 0.001
 @pytest.fixture
 def server() -> Iterator[FanoutServer]:
     """A server without limits on who comes and what they send."""
-    server = FanoutServer(token_secret=TOKEN_SECRET, max_connections_per_ip=0, connect_rate_per_ip=0, message_rate=0)
+    server = FanoutServer(
+        token_secret=TOKEN_SECRET, max_connections=0, max_connections_per_ip=0, connect_rate_per_ip=0, message_rate=0
+    )
     server.start()
     yield server
     server.stop(0)
@@ -31,10 +33,12 @@ def server() -> Iterator[FanoutServer]:
 def connected(server: FanoutServer) -> Iterator[FanoutServer]:
     """The server with each of `USERS` connected once."""
     client = LoadClient()
-    opened, _ = client.connect(server.address, requests(USERS))
-    assert opened == len(USERS)
-    yield server
-    client.stop()
+    try:
+        opened, _ = client.connect(server.address, requests(USERS))
+        assert opened == len(USERS)
+        yield server
+    finally:
+        client.stop()
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -23,12 +23,14 @@ def absent(run: Run) -> Iterator[Figure]:
     server.start()
     frame = message(time.monotonic_ns(), 256)
     taken = []
-    for _ in range(run.rounds):
-        began = time.perf_counter()
-        for _ in range(_CALLS):
-            server.broadcast_to_user("nobody", frame)
-        taken.append((time.perf_counter() - began) / _CALLS * 1e6)
-    server.stop(0)
+    try:
+        for _ in range(run.rounds):
+            began = time.perf_counter()
+            for _ in range(_CALLS):
+                server.broadcast_to_user("nobody", frame)
+            taken.append((time.perf_counter() - began) / _CALLS * 1e6)
+    finally:
+        server.stop(0)
     yield Figure("`broadcast_to_user` to an absent user", statistics.median(taken), "µs", 0.5, "the loop included")
 
 

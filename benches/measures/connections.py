@@ -64,27 +64,35 @@ def memory(run: Run) -> Iterator[Figure]:
 def churn(run: Run) -> Iterator[Figure]:
     """Joins and leaves while messages go out, against the same without."""
     churned = Subject("with joins and leaves", OURS.command)
-    rate, late = run.share(_CHURN_RATE), []
+    rate = run.share(_CHURN_RATE)
+    seen: list[tuple[float, int]] = []
 
     def work(users: Connections) -> Load:
         users.publish(rate=_RATE, count=2)
         steps = round(_COUNT / _RATE / _STEP_SECONDS)
         each = max(1, round(rate * _STEP_SECONDS))
         batches = [requests(f"guest-{step}-{number}" for number in range(each)) for step in range(steps)]
-        return users.load(f"publish {_RATE} {_COUNT} 256", None, lambda: late.append(_come_and_go(users, batches)))
+        return users.load(f"publish {_RATE} {_COUNT} 256", None, lambda: seen.append(_come_and_go(users, batches)))
 
     rounds = run.loads({OURS: paced(rate=_RATE, count=_COUNT), churned: work})
-    if (worst := max(late)) > _STEP_SECONDS:
-        rounds.doubts.append(f"joins and leaves fell behind by {worst:.2f} s")
+    late, refused = (max(column) for column in zip(*seen, strict=True))
+    if late > _STEP_SECONDS:
+        rounds.doubts.append(f"joins and leaves fell behind by {late:.2f} s")
+    if refused:
+        rounds.doubts.append(f"{refused:,} could not join")
     what = f"p99 with {rate:,} joins and leaves a second during the paced load, against none"
     yield ratio(rounds, what, "p99", of=churned, to=OURS, goal=1.20)
 
 
-def _come_and_go(users: Connections, batches: list[list[bytes]]) -> float:
-    """Lets so many leave as come, batch by batch; returns how many seconds it was late at the end."""
-    began = time.monotonic()
+def _come_and_go(users: Connections, batches: list[list[bytes]]) -> tuple[float, int]:
+    """Lets so many leave as come, batch by batch.
+
+    Returns how many seconds it was late at the end, and how many could not come.
+    """
+    began, refused = time.monotonic(), 0
     for number, batch in enumerate(batches):
         time.sleep(max(0.0, began + number * _STEP_SECONDS - time.monotonic()))
         users.client.close(len(batch))
-        users.client.connect(users.program.address, batch)
-    return time.monotonic() - began - len(batches) * _STEP_SECONDS
+        opened, _ = users.client.connect(users.program.address, batch)
+        refused += len(batch) - opened
+    return time.monotonic() - began - len(batches) * _STEP_SECONDS, refused

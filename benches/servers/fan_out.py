@@ -41,6 +41,7 @@ def main() -> None:
     options: dict[str, Any] = json.loads(sys.argv[1])
     server = FanoutServer(
         token_secret=TOKEN_SECRET,
+        max_connections=0,
         max_connections_per_user=0,
         max_connections_per_ip=0,
         connect_rate_per_ip=0,

@@ -6,7 +6,7 @@ It has no arguments. Its orders, each a line, and what it answers:
 |---|---|---|
 | `publish RATE COUNT SIZE` | sends to everyone, as the floor program does | `published COUNT` |
 | `drown COUNT` | sends to `slow-0` and so on until COUNT were closed for not keeping up | `drowned COUNT` |
-| `stats` | | `stats JSON`: the counters, and the bytes that wait for open connections |
+| `stats` | | `stats JSON`: the counters, the events that were dropped, and the bytes that wait for open connections |
 """
 
 import contextlib
@@ -82,7 +82,8 @@ def _counters(server: FanoutServer) -> dict[str, Any]:
     stats = server.stats()
     names = [name for name in dir(stats) if not name.startswith("_")]
     numbers = {name: value for name in names if isinstance(value := getattr(stats, name), int)}
-    return {**numbers, "waiting_bytes": sum(connection.queued_bytes for connection in server.connections())}
+    waiting = sum(connection.queued_bytes for connection in server.connections())
+    return {**numbers, "events_dropped": stats.drops.events, "waiting_bytes": waiting}
 
 
 main()

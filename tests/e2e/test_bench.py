@@ -84,6 +84,16 @@ async def test_too_few_open_files_are_named(tmp_path: Path) -> None:
         assert "up to 136 connections" in running.output
 
 
+async def test_a_low_limit_of_open_files_is_raised_on_both_sides(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys; hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1];"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard)); from jasaweb_rt.cli import main; main(sys.argv[1:])"
+    )
+    arguments = ("bench", "storm", "-n", "250", "--rounds", "1")
+    async with python(tmp_path, environment(), "-c", program, *arguments) as running:
+        assert await running.end() == 0, running.output
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -5,12 +5,14 @@ line on standard output: `port P` once it listens; `published COUNT` after `publ
 input.
 """
 
+import contextlib
 import json
 import sys
 import time
 from typing import Any
 
 from jasaweb_rt import FanoutServer
+from jasaweb_rt.exceptions import OverloadedError
 
 __all__ = ["stamped"]
 
@@ -24,8 +26,10 @@ def stamped(size: int) -> bytes:
 def main() -> None:
     """Serves until standard input ends."""
     options: dict[str, Any] = json.loads(sys.stdin.readline())
-    # All clients come from one address, as fast as they can.
-    server = FanoutServer(max_connections_per_user=0, max_connections_per_ip=0, connect_rate_per_ip=0, **options)
+    # All clients come from one address, as fast as they can; how many there may be was checked before.
+    server = FanoutServer(
+        max_connections=0, max_connections_per_user=0, max_connections_per_ip=0, connect_rate_per_ip=0, **options
+    )
     server.start()
     try:
         _say(f"port {server.address[1]}")
@@ -36,6 +40,8 @@ def main() -> None:
                     _say(f"published {count}")
                 case _:
                     raise SystemExit(f"this is no order: {line}")
+    except OverloadedError as error:
+        raise SystemExit(f"More was sent than can be written ({error}): choose a lower --rate or --size.") from None
     finally:
         server.stop(1)
 
@@ -53,4 +59,6 @@ def _publish(server: FanoutServer, rate: float, count: int, size: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Ctrl-C goes to the command as well, which says so.
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

@@ -84,6 +84,7 @@ async def test_drops_are_told_by_reason(client: Client, gateway: Gateway) -> Non
         slow.transport.pause_reading()
         while not gateway.server.stats().slow_consumers:
             gateway.server.broadcast_to_user("client", f'"{"x" * 200_000}"')
+            await until(lambda: gateway.server.stats().backlog_bytes == 0)
         slow.transport.resume_reading()
         assert (await closed(slow))[0] == 4002
     found = await values(client)
