@@ -151,6 +151,7 @@ fn ending_of(reason: &CloseReason) -> Ending {
         CloseReason::NoPong => Ending::Timeout,
         CloseReason::ProtocolError
         | CloseReason::InvalidUtf8
+        | CloseReason::InvalidDeflate
         | CloseReason::BinaryRefused
         | CloseReason::MessageTooBig
         | CloseReason::InternalError

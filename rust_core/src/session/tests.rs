@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     close::CloseReason,
     command::SyncAnswer,
+    events::Ending,
     front_door::Resume,
     test_support::{admitted, config, context, next_frame, sockets},
 };
@@ -158,6 +159,20 @@ async fn a_burst_beyond_the_queue_goes_to_a_socket_that_takes_it() {
     }
     drop(session);
     assert_eq!(reading.join().unwrap().len(), burst * text(10_000).wire_len());
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_ends_in_an_error_however_it_was_sent() {
+    for reason in [CloseReason::InvalidUtf8, CloseReason::InvalidDeflate] {
+        let (session, _peer) = session(config()).await;
+        session.begin_close(reason, LATER);
+        session.take_leave();
+        let told = session.context.events.drain(100);
+        assert!(
+            matches!(told[..], [Event::Disconnected { code: 1007, ending: Ending::Error, .. }]),
+            "told of {told:?}"
+        );
+    }
 }
 
 #[tokio::test]
