@@ -401,8 +401,11 @@ impl Session {
         }
         let now = self.context.clock.now_ms();
         if frame::is_close(&frame) {
-            // Nothing follows that.
+            // Nothing follows that. What comes before it may end the session first, by a Close of ours.
             self.catch_up(now);
+            if self.is_over() {
+                return;
+            }
         }
         let full = {
             let mut outbound = self.outbound.borrow_mut();

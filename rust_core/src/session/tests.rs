@@ -1,11 +1,12 @@
-use std::{io::Read as _, net::TcpStream as Peer, thread::JoinHandle};
+use std::{io::Read as _, net::TcpStream as Peer, sync::atomic::AtomicUsize, thread::JoinHandle};
 
 use super::*;
 use crate::{
     close::CloseReason,
-    command::SyncAnswer,
+    command::{Audience, SyncAnswer},
     events::Ending,
     front_door::Resume,
+    rounds::Held,
     test_support::{admitted, config, context, next_frame, sockets},
 };
 
@@ -173,6 +174,23 @@ async fn a_message_that_cannot_be_read_ends_in_an_error_however_it_was_sent() {
             "told of {told:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_and_was_too_slow_gets_one_close() {
+    let (session, peer) = session(config()).await;
+    fill(&session);
+    let held = Held::new(&Arc::new(AtomicUsize::new(1)), 1);
+    session.context.rounds.borrow_mut().begin(Audience::All, text(config().send_queue_bytes), held, 1);
+    session.write_control(Frame::close(&CloseReason::Normal).wire().clone());
+    assert_eq!(close_code(&session), Some(4002));
+    let reading = read_on(peer);
+    while session.has_unwritten() {
+        session.socket.writable().await.unwrap();
+        session.flush(LATER);
+    }
+    drop(session);
+    assert!(reading.join().unwrap().ends_with(Frame::close(&CloseReason::SlowConsumer).wire()));
 }
 
 #[tokio::test]
