@@ -194,6 +194,20 @@ async fn a_peer_that_closes_and_was_too_slow_gets_one_close() {
 }
 
 #[tokio::test]
+async fn what_a_socket_leaves_of_frames_that_were_sent_at_once_is_within_the_limit() {
+    let limit = 65_536;
+    let (session, mut peer) = session(Config { send_queue_bytes: limit, ..config() }).await;
+    session.socket.take_at_most(1_000);
+    let frames = [text(limit / 2), text(limit / 2 - 1_000), text(limit / 2), text(1)];
+    session.send(frames.iter(), LATER);
+    assert!(session.info().queued_bytes <= limit, "{} bytes wait", session.info().queued_bytes);
+    session.socket.take_at_most(usize::MAX);
+    session.flush(LATER);
+    let sent = frames.map(|frame| frame.wire().to_vec()).concat();
+    assert_eq!(received(&mut peer, sent.len()), sent);
+}
+
+#[tokio::test]
 async fn a_session_ends_at_its_time_unless_it_was_moved() {
     let (session, _peer) = session(config()).await;
     session.extend_session(Some(100));
