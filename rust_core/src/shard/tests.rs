@@ -287,6 +287,21 @@ async fn a_broadcast_goes_on_its_round_while_a_long_list_is_written() {
     assert!(behind < quiet, "the time from before the list");
 }
 
+#[tokio::test]
+async fn a_broadcast_that_comes_too_late_for_a_session_is_counted() {
+    let local = LocalSet::new();
+    let _local = local.enter();
+    let (mut shard, _peers) = shard_of(2).await;
+    let quiet = 10_000;
+    broadcast(&mut shard, &Frame::text(b"1").unwrap(), quiet).await;
+    shard.all[1].abort();
+    shard.context.departed.borrow_mut().push(Rc::clone(&shard.all[1]));
+    shard.remove_departed(quiet);
+    shard.write_turn(quiet);
+    let counters = &shard.context.counters;
+    assert_eq!((counters.deliveries.get(), counters.dropped_closing.get()), (2 + 1, 1));
+}
+
 #[test]
 fn direct_sends_that_are_refused_are_counted_and_what_is_published_again_is_not() {
     let running = Running::new();
