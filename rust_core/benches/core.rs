@@ -93,7 +93,7 @@ impl Connected {
     fn new(count: usize) -> Self {
         let limits = Config { max_connections_per_ip: 0, connect_rate_per_ip: 0, ..Config::new(SECRET) };
         let events = Arc::new(EventQueue::new().unwrap());
-        let server = Server::start(limits, new_node_id(), &events).unwrap();
+        let server = Server::start(limits, new_node_id().unwrap(), &events).unwrap();
         let mut clients = LoadClient::start().unwrap();
         let requests = (0..count).map(|number| request(server.address(), &format!("user-{number}"))).collect();
         let opened = clients.connect(server.address(), requests, 256, PATIENCE).unwrap();

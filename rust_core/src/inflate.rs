@@ -19,9 +19,6 @@ use crate::{
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 2048;
 
-/// How often it is read in one call before somebody else gets a turn, where nothing comes of it that can be passed on.
-const READS_PER_CALL: usize = 32;
-
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RESERVED: u8 = 0x70;
@@ -132,14 +129,12 @@ impl Inflate {
     }
 
     /// As [`io::Read::read`], from a stream that `receive` reads in the same way. What `receive` fails with, and a
-    /// [`StreamError`] likewise, is passed on when all before it was read. `WouldBlock` may come while there is more to
-    /// receive: a peer that sends much of which nothing comes must not hold up the others.
+    /// [`StreamError`] likewise, is passed on when all before it was read.
     pub fn read(
         &mut self,
         buffer: &mut [u8],
         mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let mut reads = 0;
         loop {
             if self.passed < self.plain.len() {
                 let length = buffer.len().min(self.plain.len() - self.passed);
@@ -154,10 +149,6 @@ impl Inflate {
                 self.plain.clear();
             }
             if self.at == self.read.len() {
-                if reads == READS_PER_CALL {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                reads += 1;
                 self.at = 0;
                 self.read.resize(READ_BYTES, 0);
                 let received = receive(&mut self.read);

@@ -33,6 +33,9 @@ const READ_BUFFER_BYTES: usize = 2048;
 /// Messages taken in one turn; a client that sends without end must not hold up the shard.
 const MESSAGES_PER_TURN: usize = 32;
 
+/// Bytes read in one turn. A message may come in fragments of nothing without end, and is then never taken.
+const BYTES_PER_TURN: usize = 64 * 1024;
+
 /// The future of a connection: it is done when the connection is over, and leaves the session to the shard to be taken
 /// out of its registry.
 pub(crate) struct Reader {
@@ -135,8 +138,9 @@ fn read(session: &Session, protocol: &mut Option<Box<Protocol>>, context: &mut C
         }
     }
     let present = protocol.get_or_insert_with(|| Box::new(Protocol::new(session, Vec::new())));
+    let mut allowance = BYTES_PER_TURN;
     for _ in 0..MESSAGES_PER_TURN {
-        match present.read(session) {
+        match present.read(session, &mut allowance) {
             Ok(message) => {
                 present.peer_closed |= message.is_close();
                 take(session, message);
@@ -148,7 +152,8 @@ fn read(session: &Session, protocol: &mut Option<Box<Protocol>>, context: &mut C
                 if present.boundary.is_between_messages() {
                     *protocol = None;
                 }
-                // A socket that turned out to be empty is no longer ready, so this registers the task to be woken.
+                // A socket that turned out to be empty is no longer ready, so this registers the task to be woken. One that
+                // is ready still has had its turn.
                 return match session.socket.poll_read_ready(context) {
                     Poll::Pending => Turn::Wait,
                     Poll::Ready(_) => Turn::Yield,
@@ -191,14 +196,14 @@ impl Protocol {
         }
     }
 
-    fn read(&mut self, session: &Session) -> Result<Message, Failure> {
+    fn read(&mut self, session: &Session, allowance: &mut usize) -> Result<Message, Failure> {
         let (boundary, mut inflate) = (&mut self.boundary, self.inflate.as_deref_mut());
         if let Some(inflate) = &mut inflate
             && session.is_closing()
         {
             inflate.drop_messages();
         }
-        self.machine.read(&mut Transport { session, boundary, inflate })
+        self.machine.read(&mut Transport { session, boundary, inflate, allowance })
     }
 }
 
@@ -292,5 +297,44 @@ impl Drop for Departure {
         self.0.abort();
         context.departed.borrow_mut().push(Rc::clone(&self.0));
         context.departure.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::TcpStream,
+        os::{fd::OwnedFd, unix::net::UnixStream},
+        task::Waker,
+    };
+
+    use super::*;
+    use crate::{
+        front_door::Admitted,
+        test_support::{admitted, config, context},
+    };
+
+    /// Header of a text message that goes on, plain or compressed, and of a fragment that is empty and not the last.
+    const BEGIN: [[u8; 6]; 2] = [[0x01, 0x80, 0, 0, 0, 0], [0x41, 0x80, 0, 0, 0, 0]];
+    const NOTHING: [u8; 6] = [0x00, 0x80, 0, 0, 0, 0];
+
+    #[tokio::test]
+    async fn a_message_without_end_does_not_keep_others_waiting() {
+        for (deflates, begin) in [(false, BEGIN[0]), (true, BEGIN[0]), (true, BEGIN[1])] {
+            let (ours, mut peer) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let admitted = Admitted { deflates, ..admitted(TcpStream::from(OwnedFd::from(ours)), "user-1") };
+            let session = Rc::new(Session::new(admitted, 256, context(config())).unwrap().0);
+            let mut sent = begin.to_vec();
+            sent.extend(NOTHING.repeat(BYTES_PER_TURN / NOTHING.len() + 1_000));
+            peer.write_all(&sent).unwrap();
+            session.socket.readable().await.unwrap();
+            let mut reader = Reader::new(Rc::clone(&session), &Bytes::new());
+            assert!(Pin::new(&mut reader).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert!(!session.is_over());
+            let left = session.socket.try_read(&mut vec![0; sent.len()]).unwrap();
+            assert_eq!(left, sent.len() - BYTES_PER_TURN);
+        }
     }
 }

@@ -14,7 +14,6 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{runtime::Runtime, sync::mpsc::unbounded_channel};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::{
     clock::Clock,
@@ -54,10 +53,11 @@ struct Running {
     cut: CancellationToken,
 }
 
-/// A new id for a node: 16 hexadecimal digits, 62 bits of them random.
-#[must_use]
-pub fn new_node_id() -> Arc<str> {
-    format!("{:016x}", Uuid::now_v7().as_u64_pair().1).into()
+/// A new id for a node: 16 hexadecimal digits, all of them random. Asked of the system each time, for a generator in the
+/// process would go on alike in each of its forks. [`Error::Start`] where the system has none.
+pub fn new_node_id() -> Result<Arc<str>, Error> {
+    let number = getrandom::u64().map_err(|error| Error::Start(error.into()))?;
+    Ok(format!("{number:016x}").into())
 }
 
 impl Server {

@@ -9,6 +9,7 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{
@@ -161,9 +162,7 @@ impl Shard {
             self.remove_departed(now);
             context.write_times.gather();
             let held = Held::new(backlog, batch.iter().map(Command::cost).sum());
-            if self.take(&mut batch, held, now).await.is_break() {
-                return;
-            }
+            let ControlFlow::Continue(now) = self.take(&mut batch, held, now).await else { return };
             self.later.take_due(now, &mut self.due);
             self.write_turn(now);
             context.write_times.settle(&context.counters.publish_to_write);
@@ -175,8 +174,8 @@ impl Shard {
         self.context.rounds.borrow().is_going() || !self.due.is_empty()
     }
 
-    /// Works through a batch of commands, whose bytes in the backlog are `held`.
-    async fn take(&mut self, batch: &mut Vec<Command>, mut held: Held, mut now: u64) -> std::ops::ControlFlow<()> {
+    /// Works through a batch of commands, whose bytes in the backlog are `held`; returns the time behind it.
+    async fn take(&mut self, batch: &mut Vec<Command>, mut held: Held, mut now: u64) -> ControlFlow<(), u64> {
         let lone = batch.len() == 1;
         for command in batch.drain(..) {
             let cost = command.cost();
@@ -188,18 +187,18 @@ impl Shard {
                 Command::Join(admitted, number) => self.join(*admitted, number, now),
                 Command::ToUsers(items) => {
                     for (index, (user_id, frame)) in items.iter().enumerate() {
-                        let lone = lone && is_alone(&items, index, |(user_id, _)| user_id);
-                        self.for_each(user_id, now, |session| session.enqueue(frame, lone, now));
-                        now = self.pause_after(index, now).await;
+                        let alone = lone && is_alone(&items, index, |(user_id, _)| user_id);
+                        self.for_each(user_id, now, |session| session.enqueue(frame, alone, now));
+                        now = self.pause_after(index, lone, now).await;
                     }
                 }
                 Command::Durable(items) => {
                     for (index, item) in items.iter().enumerate() {
-                        let lone = lone && is_alone(&items, index, |item| &item.user_id);
+                        let alone = lone && is_alone(&items, index, |item| &item.user_id);
                         self.for_each(&item.user_id, now, |session| {
-                            session.enqueue_durable(item.seq, item.rev, item.frame.clone(), lone, now)
+                            session.enqueue_durable(item.seq, item.rev, item.frame.clone(), alone, now)
                         });
-                        now = self.pause_after(index, now).await;
+                        now = self.pause_after(index, lone, now).await;
                     }
                 }
                 Command::Read(items) => {
@@ -249,18 +248,23 @@ impl Shard {
                         session.begin_close_within(shutting_down(session.number(), spread), now, deadline);
                     }
                 }
-                Command::Stop => return std::ops::ControlFlow::Break(()),
+                Command::Stop => return ControlFlow::Break(()),
                 #[cfg(test)]
                 Command::Panic => panic!("as the test wanted"),
             }
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(now)
     }
 
-    /// Gives the thread's other tasks a turn where item number `index` of a list ends one; returns the time behind it.
-    async fn pause_after(&self, index: usize, now: u64) -> u64 {
+    /// Gives the thread's other tasks a turn where item number `index` of a list ends one, and other sessions too where
+    /// the list is `written` at once; returns the time behind it.
+    async fn pause_after(&mut self, index: usize, written: bool, now: u64) -> u64 {
         if !(index + 1).is_multiple_of(WRITES_PER_TURN) {
             return now;
+        }
+        if written {
+            self.later.take_due(now, &mut self.due);
+            self.write_turn(now);
         }
         yield_now().await;
         self.context.clock.now_ms()

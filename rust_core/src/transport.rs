@@ -16,13 +16,20 @@ pub(crate) struct Transport<'a> {
     pub(crate) boundary: &'a mut FrameBoundary,
     /// On a connection that negotiated permessage-deflate.
     pub(crate) inflate: Option<&'a mut Inflate>,
+    /// Bytes that may still be read before others have a turn. At none it is as if no more had come.
+    pub(crate) allowance: &'a mut usize,
 }
 
 impl Read for Transport<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Self { session, boundary, inflate } = self;
+        let Self { session, boundary, inflate, allowance } = self;
         let mut receive = |buffer: &mut [u8]| {
-            let read = session.socket.try_read(buffer)?;
+            let most = buffer.len().min(**allowance);
+            if most == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let read = session.socket.try_read(&mut buffer[..most])?;
+            **allowance -= read;
             boundary.pass(&buffer[..read]);
             session.heard();
             Ok(read)

@@ -37,7 +37,7 @@ impl Running {
     fn start(config: Config) -> Self {
         let events = Arc::new(EventQueue::new().unwrap());
         events.listen();
-        let server = Arc::new(Server::start(config, new_node_id(), &events).unwrap());
+        let server = Arc::new(Server::start(config, new_node_id().unwrap(), &events).unwrap());
         Self { server, events }
     }
 

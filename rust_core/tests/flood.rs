@@ -124,7 +124,7 @@ impl Running {
         events.listen();
         let config =
             Config { max_message_bytes: LONGEST, message_rate: 0, coalesce: Duration::from_millis(1), ..config() };
-        Self(Arc::new(Server::start(config, new_node_id(), &events).unwrap()), events)
+        Self(Arc::new(Server::start(config, new_node_id().unwrap(), &events).unwrap()), events)
     }
 
     /// A socket that takes little before it is read.

@@ -38,7 +38,7 @@ impl Running {
         let events = Arc::new(EventQueue::new().unwrap());
         events.listen();
         let config = Config { max_connections_per_ip: 0, connect_rate_per_ip: 0, ..config };
-        let server = Arc::new(Server::start(config, new_node_id(), &events).unwrap());
+        let server = Arc::new(Server::start(config, new_node_id().unwrap(), &events).unwrap());
         Self { server, events }
     }
 

@@ -46,6 +46,22 @@ server.stop(0)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "7 0\n", "")
 
 
+def test_forks_of_a_process_that_had_a_server_are_nodes_of_their_own() -> None:
+    ended = run("""
+reader, writer = os.pipe()
+for _ in range(2):
+    child = os.fork()
+    if not child:
+        os.write(writer, FanoutServer(token_secret="x" * 32).node_id.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+first, second = os.read(reader, 16), os.read(reader, 16)
+print(len(first), len(second), first != second)
+server.stop(0)
+""")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "16 16 True\n", "")
+
+
 async def test_a_callback_may_stop_the_server(server: FanoutServer) -> None:
     ended = threading.Event()
 

@@ -138,7 +138,7 @@ impl FanoutServer {
         config.validate()?;
         Ok(Self {
             config,
-            node_id: new_node_id(),
+            node_id: new_node_id()?,
             events: Arc::new(EventQueue::new().map_err(Error::Start)?),
             server: OnceLock::new(),
             starting: Mutex::new(()),

@@ -112,6 +112,8 @@ impl Session {
     /// Counts and tells that it has ended, once its task has.
     pub(crate) fn take_leave(&self) {
         let counters = &self.context.counters;
+        // Broadcasts that were on their way to it are too late.
+        self.catch_up(self.context.clock.now_ms());
         counters.connections_closed.add(1);
         let queue = &self.outbound.borrow().queue;
         counters.queue_high_water_bytes.raise(queue.bytes());
@@ -151,6 +153,7 @@ fn ending_of(reason: &CloseReason) -> Ending {
         CloseReason::NoPong => Ending::Timeout,
         CloseReason::ProtocolError
         | CloseReason::InvalidUtf8
+        | CloseReason::InvalidDeflate
         | CloseReason::BinaryRefused
         | CloseReason::MessageTooBig
         | CloseReason::InternalError

@@ -171,8 +171,12 @@ impl Session {
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let (mut filled, mut bytes) = (0, 0);
-        let mut rest = frames.clone();
-        for (slice, frame) in slices.iter_mut().zip(&mut rest) {
+        let limit = self.context.config.send_queue_bytes;
+        let mut rest = frames.clone().peekable();
+        // What the socket leaves is queued, so it is offered no more than the queue takes.
+        while let Some(slice) = slices.get_mut(filled)
+            && let Some(frame) = rest.next_if(|frame| filled == 0 || bytes + self.wire_of(frame).len() <= limit)
+        {
             let wire = self.wire_of(frame);
             *slice = IoSlice::new(wire);
             filled += 1;
@@ -206,7 +210,7 @@ impl Session {
             let finished = filled - outbound.queue.len();
             self.wrote(&mut outbound, written, finished, oldest, now);
         }
-        if written == bytes && filled < MAX_SLICES { Enqueued::Settled } else { self.queue(outbound, rest, now) }
+        self.queue(outbound, rest, now)
     }
 
     /// Sends the broadcasts that it has not seen. To be called before anything else is sent that came behind them.
@@ -400,8 +404,11 @@ impl Session {
         }
         let now = self.context.clock.now_ms();
         if frame::is_close(&frame) {
-            // Nothing follows that.
+            // Nothing follows that. What comes before it may end the session first, by a Close of ours.
             self.catch_up(now);
+            if self.is_over() {
+                return;
+            }
         }
         let full = {
             let mut outbound = self.outbound.borrow_mut();

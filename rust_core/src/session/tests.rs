@@ -1,10 +1,12 @@
-use std::{io::Read as _, net::TcpStream as Peer, thread::JoinHandle};
+use std::{io::Read as _, net::TcpStream as Peer, sync::atomic::AtomicUsize, thread::JoinHandle};
 
 use super::*;
 use crate::{
     close::CloseReason,
-    command::SyncAnswer,
+    command::{Audience, SyncAnswer},
+    events::Ending,
     front_door::Resume,
+    rounds::Held,
     test_support::{admitted, config, context, next_frame, sockets},
 };
 
@@ -158,6 +160,51 @@ async fn a_burst_beyond_the_queue_goes_to_a_socket_that_takes_it() {
     }
     drop(session);
     assert_eq!(reading.join().unwrap().len(), burst * text(10_000).wire_len());
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_ends_in_an_error_however_it_was_sent() {
+    for reason in [CloseReason::InvalidUtf8, CloseReason::InvalidDeflate] {
+        let (session, _peer) = session(config()).await;
+        session.begin_close(reason, LATER);
+        session.take_leave();
+        let told = session.context.events.drain(100);
+        assert!(
+            matches!(told[..], [Event::Disconnected { code: 1007, ending: Ending::Error, .. }]),
+            "told of {told:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_and_was_too_slow_gets_one_close() {
+    let (session, peer) = session(config()).await;
+    fill(&session);
+    let held = Held::new(&Arc::new(AtomicUsize::new(1)), 1);
+    session.context.rounds.borrow_mut().begin(Audience::All, text(config().send_queue_bytes), held, 1);
+    session.write_control(Frame::close(&CloseReason::Normal).wire().clone());
+    assert_eq!(close_code(&session), Some(4002));
+    let reading = read_on(peer);
+    while session.has_unwritten() {
+        session.socket.writable().await.unwrap();
+        session.flush(LATER);
+    }
+    drop(session);
+    assert!(reading.join().unwrap().ends_with(Frame::close(&CloseReason::SlowConsumer).wire()));
+}
+
+#[tokio::test]
+async fn what_a_socket_leaves_of_frames_that_were_sent_at_once_is_within_the_limit() {
+    let limit = 65_536;
+    let (session, mut peer) = session(Config { send_queue_bytes: limit, ..config() }).await;
+    session.socket.take_at_most(1_000);
+    let frames = [text(limit / 2), text(limit / 2 - 1_000), text(limit / 2), text(1)];
+    session.send(frames.iter(), LATER);
+    assert!(session.info().queued_bytes <= limit, "{} bytes wait", session.info().queued_bytes);
+    session.socket.take_at_most(usize::MAX);
+    session.flush(LATER);
+    let sent = frames.map(|frame| frame.wire().to_vec()).concat();
+    assert_eq!(received(&mut peer, sent.len()), sent);
 }
 
 #[tokio::test]

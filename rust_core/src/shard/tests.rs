@@ -267,6 +267,41 @@ async fn what_is_for_one_does_not_overtake_a_broadcast() {
     assert!(received.ends_with(&[first.wire().as_ref(), second.wire()].concat()));
 }
 
+#[tokio::test]
+async fn a_broadcast_goes_on_its_round_while_a_long_list_is_written() {
+    let local = LocalSet::new();
+    let _local = local.enter();
+    let others = 10;
+    let (mut shard, _peers) = shard_of(others + WRITES_PER_TURN).await;
+    let counters = Rc::clone(&shard.context);
+    let deliveries = || counters.counters.deliveries.get() as usize;
+    let before = deliveries();
+    let (first, second) = (Frame::text(b"1").unwrap(), Frame::text(b"2").unwrap());
+    let quiet = 10_000_000;
+    broadcast(&mut shard, &first, quiet).await;
+    let of_list = |number: usize| (Arc::<str>::from((others + number).to_string()), second.clone());
+    let list = Command::ToUsers((0..WRITES_PER_TURN).map(of_list).collect());
+    let held = Held::new(&Arc::new(AtomicUsize::new(1 << 20)), 1 << 20);
+    let ControlFlow::Continue(behind) = shard.take(&mut vec![list], held, quiet).await else { panic!("it stopped") };
+    assert_eq!(deliveries() - before, others + 2 * WRITES_PER_TURN);
+    assert!(behind < quiet, "the time from before the list");
+}
+
+#[tokio::test]
+async fn a_broadcast_that_comes_too_late_for_a_session_is_counted() {
+    let local = LocalSet::new();
+    let _local = local.enter();
+    let (mut shard, _peers) = shard_of(2).await;
+    let quiet = 10_000;
+    broadcast(&mut shard, &Frame::text(b"1").unwrap(), quiet).await;
+    shard.all[1].abort();
+    shard.context.departed.borrow_mut().push(Rc::clone(&shard.all[1]));
+    shard.remove_departed(quiet);
+    shard.write_turn(quiet);
+    let counters = &shard.context.counters;
+    assert_eq!((counters.deliveries.get(), counters.dropped_closing.get()), (2 + 1, 1));
+}
+
 #[test]
 fn direct_sends_that_are_refused_are_counted_and_what_is_published_again_is_not() {
     let running = Running::new();
