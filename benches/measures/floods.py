@@ -36,7 +36,7 @@ def flood(run: Run) -> Iterator[Figure]:
         held = statistics.median(load.deliveries / load.elapsed for load in rounds.loads[subject.name])
         cpu = rounds.median(subject, "cpu_per_delivery")
         # The client shares the cores here on purpose, so that it is busy is no doubt.
-        doubts = [doubt for doubt in rounds.doubts if "busy" not in doubt]
+        doubts = [*floor.doubts, *(doubt for doubt in rounds.doubts if "busy" not in doubt)]
         if held < _FULL_RATE * rate * run.connections:
             doubts.append(f"not the full rate: {held / (rate * run.connections):.0%} of it")
         yield Figure(

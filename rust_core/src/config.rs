@@ -75,7 +75,7 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a request head; beyond: 431.
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Bytes of frames that may wait in one shard's command queue before direct sends are refused.
+/// Bytes of frames that may wait for one shard, in its command queue or on their round, before direct sends are refused.
 pub const SHARD_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
 
 impl Config {

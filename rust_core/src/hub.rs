@@ -48,7 +48,7 @@ struct Inner {
 #[derive(Debug, Clone)]
 pub(crate) struct ShardHandle {
     pub(crate) commands: UnboundedSender<Command>,
-    /// Bytes of commands that wait.
+    /// Bytes of commands that wait, and of broadcasts on their round.
     pub(crate) backlog: Arc<AtomicUsize>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -279,7 +279,7 @@ impl Hub {
         self.0.frames_published.load(Relaxed)
     }
 
-    /// Bytes of commands that wait for their shards.
+    /// Bytes of commands that wait for their shards, and of broadcasts on their rounds.
     #[must_use]
     pub fn backlog_bytes(&self) -> usize {
         self.0.shards.iter().map(|shard| shard.backlog.load(Relaxed)).sum()

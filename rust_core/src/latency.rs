@@ -5,7 +5,8 @@
 //! welcome, pings, pongs, Close) have no stamp, and writes of such alone are not counted.
 //!
 //! The clock is read once for each call that publishes, and once for up to 16 writes of a turn, behind the last of them. So
-//! a write never counts as quicker than it was, and as slower by the time of the 15 that followed it at most. Where a
+//! a write never counts as quicker than it was, and as slower by the time of the 15 that followed it at most, and of what
+//! other tasks did between those in a long list. Where a
 //! socket was full, frames that waited already have the stamp of the oldest among them; what came later has its own.
 
 use std::{

@@ -47,7 +47,7 @@ use crate::{
 const BATCH: usize = 256;
 
 /// Sessions written to in one turn, of either kind: those with a queue of their own, and those that a broadcast goes round
-/// to. Between two turns the thread reads, takes new commands and lets others join.
+/// to. Between two turns the thread reads, takes new commands and lets others join; within a long list it reads and writes.
 const WRITES_PER_TURN: usize = 256;
 
 /// What a shard is made of; it can be handed to the thread that becomes it.
