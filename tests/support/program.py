@@ -107,6 +107,8 @@ async def _started(folder: Path, environ: Mapping[str, str], *command: str) -> A
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        # Who runs the tests in the background may have Ctrl-C ignored, and a program inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # no thread runs in it yet
     )
     running = Program(process)
     try:
