@@ -14,6 +14,7 @@ from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.services import Services
 from tests.support import tokens
 from tests.support.people import SECRET, insert_people
+from tests.support.sockets import until
 
 Client = httpx.AsyncClient
 
@@ -33,8 +34,9 @@ async def services(settings: Settings, pool: asyncpg.Pool) -> Services:
 
 @pytest.fixture
 async def gateway(services: Services) -> AsyncIterator[Gateway]:
-    """The gateway of the application, running."""
+    """The gateway of the application, running; its relay follows the outbox."""
     await asyncio.to_thread(services.gateway.start)
+    await until(lambda: services.gateway.is_relay_ready)
     yield services.gateway
     await asyncio.to_thread(services.gateway.stop, 1)
 
