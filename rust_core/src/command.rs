@@ -63,6 +63,7 @@ pub struct SyncAnswer {
 #[derive(Debug)]
 pub(crate) enum Command {
     Join(Box<Admitted>, u64),
+    ToUser(Arc<str>, Frame),
     ToUsers(Vec<(Arc<str>, Frame)>),
     ToAudience(Audience, Frame),
     ToConnection(u64, Frame),
@@ -99,7 +100,8 @@ impl Command {
             Self::Durable(items) => items.iter().map(|item| item.frame.wire_len() + EACH).sum(),
             Self::Read(items) => items.iter().map(|item| item.frame.wire_len() + EACH).sum(),
             Self::Answer(_, answer) => answer.frames.iter().map(|(_, frame)| frame.wire_len() + EACH).sum(),
-            Self::ToAudience(_, frame)
+            Self::ToUser(_, frame)
+            | Self::ToAudience(_, frame)
             | Self::ToConnection(_, frame)
             | Self::Refuse(_, frame)
             | Self::Acknowledge(_, _, frame) => frame.wire_len() + EACH,

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
-use crate::{clock, close::CloseReason, deflate, error::Error, latency::Stamp, metrics::Counters};
+use crate::{clock, close::CloseReason, deflate, latency::Stamp, metrics::Counters};
 
 const FIN: u8 = 0x80;
 /// Marks a message as compressed (RFC 7692 section 6).
@@ -44,10 +44,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A text message; refused where `payload` is not UTF-8 (RFC 6455 section 5.6).
-    pub fn text(payload: &[u8]) -> Result<Self, Error> {
-        std::str::from_utf8(payload).map_err(|_| Error::NotUtf8)?;
-        Ok(Self::plain(TEXT, payload))
+    /// A text message, whose payload is UTF-8 (RFC 6455 section 5.6).
+    #[must_use]
+    pub fn text(payload: &str) -> Self {
+        Self::plain(TEXT, payload.as_bytes())
     }
 
     /// The same message, to be deflated for the clients that negotiated it if it has at least `min_bytes` of payload;
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn the_length_takes_its_shortest_form() {
         for (length, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
-            let frame = Frame::text(&vec![b'x'; length]).unwrap();
+            let frame = Frame::text(&"x".repeat(length));
             assert_eq!(frame.wire_len(), header + length);
             assert_eq!(frame.wire()[0], 0x81);
         }
@@ -186,15 +186,15 @@ mod tests {
     #[test]
     fn the_payload_is_what_was_given() {
         for length in [0, 125, 126, 65_536] {
-            let message = vec![b'x'; length];
-            assert_eq!(payload(Frame::text(&message).unwrap().wire()), message);
+            let message = "x".repeat(length);
+            assert_eq!(payload(Frame::text(&message).wire()), message.as_bytes());
         }
     }
 
     #[test]
     fn it_is_deflated_from_the_limit_on_and_only_where_that_is_smaller() {
         let counters = Counters::default();
-        let frame = |length: usize| Frame::text(&vec![b'x'; length]).unwrap();
+        let frame = |length: usize| Frame::text(&"x".repeat(length));
         for plain in [frame(511).deflatable(512), frame(4096), frame(4096).deflatable(0), Frame::welcome()] {
             assert_eq!(plain.deflated(&counters), None);
         }
@@ -202,7 +202,7 @@ mod tests {
         let small = frame(512).deflatable(512);
         let wire = small.deflated(&counters).unwrap();
         assert_eq!((wire[0], usize::from(wire[1])), (0xC1, wire.len() - 2));
-        assert_eq!(Frame::text(b"{}").unwrap().deflatable(1).deflated(&counters), None);
+        assert_eq!(Frame::text("{}").deflatable(1).deflated(&counters), None);
         assert_eq!(counters.compressions.get(), 2);
     }
 
@@ -210,7 +210,7 @@ mod tests {
     fn what_must_not_be_joined_is_marked() {
         let counters = Counters::default();
         let is_marked = |message: &str| {
-            let frame = Frame::text(message.as_bytes()).unwrap().deflatable(1);
+            let frame = Frame::text(message).deflatable(1);
             payload(frame.deflated(&counters).unwrap()).starts_with(&ALONE)
         };
         let words = (0..200_u32).map(|number| (number * number).to_string()).collect::<Vec<_>>().join(" ");
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn threads_that_meet_compress_it_once() {
         let counters = Counters::default();
-        let frame = Frame::text(&vec![b'x'; 1 << 20]).unwrap().deflatable(1);
+        let frame = Frame::text(&"x".repeat(1 << 20)).deflatable(1);
         let forms: Vec<Bytes> = std::thread::scope(|scope| {
             let threads: Vec<_> = std::iter::repeat_with(|| frame.clone())
                 .take(4)
@@ -237,11 +237,6 @@ mod tests {
         });
         assert_eq!(counters.compressions.get(), 1);
         assert!(forms.iter().all(|form| form.as_ptr() == forms[0].as_ptr()));
-    }
-
-    #[test]
-    fn bytes_that_are_not_utf8_are_refused() {
-        assert!(matches!(Frame::text(&[0xC3, 0x28]), Err(Error::NotUtf8)));
     }
 
     #[test]

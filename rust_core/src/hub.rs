@@ -88,16 +88,24 @@ impl Hub {
         let _ = self.0.shards[shard].tell(Command::Join(Box::new(admitted), number));
     }
 
-    /// Encodes a message, to be published once or often. [`Error::NotUtf8`] where `payload` is not.
-    pub fn encode(&self, payload: &[u8]) -> Result<Frame, Error> {
-        let frame = Frame::text(payload)?;
+    /// Encodes a message, to be published once or often.
+    #[must_use]
+    pub fn encode(&self, payload: &str) -> Frame {
         self.0.frames_encoded.fetch_add(1, Relaxed);
-        Ok(frame)
+        Frame::text(payload)
     }
 
-    /// To every connection of a user.
-    pub fn to_user(&self, user_id: &str, frame: Frame) -> Result<usize, Error> {
-        self.to_many(std::iter::once((user_id, frame)))
+    /// To every connection of a user; `frame` makes the frame, where there is one.
+    pub fn to_user(&self, user_id: &str, frame: impl FnOnce() -> Frame) -> Result<usize, Error> {
+        let mut connections = 0;
+        if let Some((user_id, count)) = self.0.index.find(user_id) {
+            let shard = &self.0.shards[self.shard_of(&user_id)];
+            self.count_refusal(check_load([shard]))?;
+            shard.tell(Command::ToUser(user_id, frame().stamped(Stamp::now())))?;
+            connections = count;
+        }
+        self.0.frames_published.fetch_add(1, Relaxed);
+        Ok(connections)
     }
 
     /// To every connection of several users, each with a frame of its own. Nothing is sent where any of their shards is

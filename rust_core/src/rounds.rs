@@ -159,7 +159,7 @@ mod tests {
     fn begin(rounds: &mut Rounds, backlog: &Arc<AtomicUsize>, sessions: usize) {
         backlog.fetch_add(2, Relaxed);
         let held = Held::new(backlog, 2);
-        rounds.begin(Audience::All, Frame::text(b"").unwrap(), held, sessions);
+        rounds.begin(Audience::All, Frame::text(""), held, sessions);
     }
 
     proptest! {

@@ -185,6 +185,9 @@ impl Shard {
                     self.context.rounds.borrow_mut().begin(audience, frame, held, self.all.len());
                 }
                 Command::Join(admitted, number) => self.join(*admitted, number, now),
+                Command::ToUser(user_id, frame) => {
+                    self.for_each(&user_id, now, |session| session.enqueue(&frame, lone, now));
+                }
                 Command::ToUsers(items) => {
                     for (index, (user_id, frame)) in items.iter().enumerate() {
                         let alone = lone && is_alone(&items, index, |(user_id, _)| user_id);

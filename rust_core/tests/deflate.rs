@@ -168,7 +168,7 @@ fn text(length: usize) -> String {
 }
 
 fn deflatable(text: &str) -> Frame {
-    Frame::text(text.as_bytes()).unwrap().deflatable(512)
+    Frame::text(text).deflatable(512)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,8 +197,8 @@ async fn nobody_takes_it_so_nothing_is_compressed() {
     let running = Running::start(Config { workers: 1, ..config() });
     let hub = running.server.hub().unwrap();
     let (mut socket, _) = running.open("user-1", "").await;
-    hub.to_user("user-1", deflatable(&text(5000))).unwrap();
-    hub.to_user("user-2", deflatable(&text(5000))).unwrap();
+    hub.to_user("user-1", || deflatable(&text(5000))).unwrap();
+    hub.to_user("user-2", || deflatable(&text(5000))).unwrap();
     assert_eq!(socket.message().await, (text(5000), false));
     assert_eq!(hub.totals().compressions, 0);
 }
@@ -231,7 +231,7 @@ async fn what_does_not_fit_is_declined_and_the_connection_is_plain() {
     for offer in ["permessage-deflate; server_max_window_bits=10", "permessage-deflate; bits=1", "x-other"] {
         let (mut socket, answer) = running.open("user-1", offer).await;
         assert_eq!(answer, None, "{offer}");
-        running.server.hub().unwrap().to_user("user-1", deflatable(&text(1000))).unwrap();
+        running.server.hub().unwrap().to_user("user-1", || deflatable(&text(1000))).unwrap();
         assert_eq!(socket.message().await, (text(1000), false));
         socket.send(FIN | RSV1 | TEXT, &deflated(b"{}")).await;
         assert_eq!(socket.close_code().await, 1002);

@@ -32,11 +32,9 @@ const FLOOD: usize = 1_500;
 const LONGEST: usize = 65_536;
 
 /// What the server sends: every form of the length, and what lies next to where they change.
-fn flood_frame(number: usize) -> Vec<u8> {
+fn flood_frame(number: usize) -> String {
     let length = [1, 117, 118, 119, 300, 4_000, 65_527, 65_528, 65_529, 20_000][number % 10];
-    let mut payload = format!("{number:06} ").into_bytes();
-    payload.resize(payload.len() + length, b'x');
-    payload
+    format!("{number:06} {}", "x".repeat(length))
 }
 
 /// A frame as a client sends it.
@@ -160,7 +158,7 @@ async fn a_flood_and_all_that_a_client_may_send_pass_each_other_whole() {
                 while hub.connections().unwrap()[0].queued_bytes > 400_000 {
                     std::thread::yield_now();
                 }
-                hub.to_user("user-1", Frame::text(&flood_frame(number)).unwrap()).unwrap();
+                hub.to_user("user-1", || Frame::text(&flood_frame(number))).unwrap();
             }
         }
     });
@@ -168,7 +166,7 @@ async fn a_flood_and_all_that_a_client_may_send_pass_each_other_whole() {
     while received < FLOOD || pongs.len() < said.pings.len() {
         match reading.frame().await {
             (TEXT, payload) => {
-                assert!(payload == flood_frame(received), "number {received} of the flood is not what was sent");
+                assert!(payload == flood_frame(received).as_bytes(), "number {received} of the flood is not what was sent");
                 received += 1;
             }
             (PONG, payload) => pongs.push(payload),

@@ -95,7 +95,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
 }
 
 fn text(value: &serde_json::Value) -> Frame {
-    Frame::text(value.to_string().as_bytes()).unwrap()
+    Frame::text(&value.to_string())
 }
 
 fn answer(head: u64) -> SyncAnswer {
@@ -145,7 +145,7 @@ async fn the_welcome_comes_first_whatever_is_sent_meanwhile() {
         move || {
             while server.hub().unwrap().total() < 30 {
                 server.hub().unwrap().to_audience(Audience::All, &text(&json!({}))).unwrap();
-                server.hub().unwrap().to_user("user-1", text(&json!({}))).unwrap();
+                server.hub().unwrap().to_user("user-1", || text(&json!({}))).unwrap();
             }
         }
     });
@@ -170,7 +170,7 @@ async fn as_many_as_are_allowed_stay_when_many_join_at_once() {
         joining.spawn(async move { Socket::open(address, "user-1", "").await.welcomed().await });
     }
     let mut sockets = within(joining.join_all()).await;
-    running.hub().to_user("user-1", text(&json!({ "last": true }))).unwrap();
+    running.hub().to_user("user-1", || text(&json!({ "last": true }))).unwrap();
     let (mut stayed, mut replaced) = (0, 0);
     for socket in &mut sockets {
         match socket.frame().await {
@@ -197,11 +197,11 @@ async fn nothing_follows_a_close_frame() {
         queued()
     };
     while waiting() < 30_000 {
-        running.hub().to_user("user-1", filler.clone()).unwrap();
+        running.hub().to_user("user-1", || filler.clone()).unwrap();
     }
     while waiting() < 65_000 {
         let left = (65_536 - waiting()).min(20_000);
-        running.hub().to_user("user-1", text(&json!("x".repeat(left.saturating_sub(200).max(1))))).unwrap();
+        running.hub().to_user("user-1", || text(&json!("x".repeat(left.saturating_sub(200).max(1))))).unwrap();
     }
     let preface = Some(text(&json!("y".repeat(10_000))));
     let frames = vec![(1, text(&json!({ "seq": 1 })))];
@@ -277,7 +277,7 @@ async fn frames_of_a_session_keep_their_order_through_full_sockets() {
         until(|| running.hub().connections().unwrap()[0].queued_bytes < 500_000).await;
         let frame = text(&json!({ "n": number, "padding": padding }));
         match number % 3 {
-            0 => running.hub().to_user("user-1", frame),
+            0 => running.hub().to_user("user-1", || frame),
             1 => running.hub().to_audience(Audience::All, &frame),
             _ => running.hub().publish([DurableFrame { user_id: "user-1", seq: number / 3 + 1, rev: 0, frame }]),
         }
@@ -306,6 +306,6 @@ async fn pings_that_are_answered_cost_no_allowance() {
         assert_eq!(opcode, PING);
         socket.send(0xA, &nonce).await;
     }
-    running.hub().to_user("user-1", text(&json!({ "still": "open" }))).unwrap();
+    running.hub().to_user("user-1", || text(&json!({ "still": "open" }))).unwrap();
     while socket.frame().await.0 == PING {}
 }

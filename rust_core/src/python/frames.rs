@@ -6,24 +6,29 @@ use pyo3::{
     types::{PyBytes, PyString},
 };
 
-use crate::{frame::Frame, hub::Hub};
+use crate::{error::Error, frame::Frame, hub::Hub};
 
 static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// A frame for `hub` from `str`, `bytes`, or a message struct, which `jasaweb_rt.messages.encode` turns into `bytes`; to
-/// be deflated from `compress_min_bytes` on.
+/// A frame from `str`, `bytes`, or a message struct, which `jasaweb_rt.messages.encode` turns into `bytes`; to be
+/// deflated from `compress_min_bytes` on.
 pub(super) fn extract(hub: &Hub, value: &Bound<'_, PyAny>, compress_min_bytes: usize) -> PyResult<Frame> {
-    Ok(plain(hub, value)?.deflatable(compress_min_bytes))
+    with_text(value, |text| Ok(hub.encode(text).deflatable(compress_min_bytes)))
 }
 
-fn plain(hub: &Hub, value: &Bound<'_, PyAny>) -> PyResult<Frame> {
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(hub.encode(bytes.as_bytes())?);
-    }
+/// Does something with the text of a message, which may be given as for [`extract`]. `ValueError` where it is not UTF-8.
+pub(super) fn with_text<T>(value: &Bound<'_, PyAny>, act: impl FnOnce(&str) -> PyResult<T>) -> PyResult<T> {
     if let Ok(text) = value.cast::<PyString>() {
-        return Ok(hub.encode(text.to_cow()?.as_bytes())?);
+        return act(text.to_str()?);
+    }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return act(valid(bytes.as_bytes())?);
     }
     let encode = ENCODE.import(value.py(), "jasaweb_rt.messages", "encode")?;
     let encoded = encode.call1((value,))?;
-    Ok(hub.encode(encoded.cast::<PyBytes>()?.as_bytes())?)
+    act(valid(encoded.cast::<PyBytes>()?.as_bytes())?)
+}
+
+fn valid(bytes: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8)
 }

@@ -169,23 +169,16 @@ impl Session {
         if becomes_array || !self.is_quiet(&outbound, now) {
             return self.queue(outbound, frames, now);
         }
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let (mut filled, mut bytes) = (0, 0);
-        let limit = self.context.config.send_queue_bytes;
-        let mut rest = frames.clone().peekable();
-        // What the socket leaves is queued, so it is offered no more than the queue takes.
-        while let Some(slice) = slices.get_mut(filled)
-            && let Some(frame) = rest.next_if(|frame| filled == 0 || bytes + self.wire_of(frame).len() <= limit)
-        {
-            let wire = self.wire_of(frame);
-            *slice = IoSlice::new(wire);
-            filled += 1;
-            bytes += wire.len();
-        }
-        if filled == 0 {
-            return Enqueued::Settled;
-        }
-        let written = match self.write_slices(&slices[..filled]) {
+        let mut ahead = frames.clone();
+        let (filled, bytes, result) = match (ahead.next(), ahead.next()) {
+            (None, _) => return Enqueued::Settled,
+            (Some(frame), None) => {
+                let wire = self.wire_of(frame);
+                (1, wire.len(), self.socket.try_write(wire))
+            }
+            (Some(_), Some(_)) => self.write_several(frames.clone()),
+        };
+        let written = match result {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => {
@@ -203,14 +196,14 @@ impl Session {
             outbound.queue.count_written(written);
         } else {
             outbound.queue.wrote_directly(frames.clone().take(filled).map(|frame| self.wire_of(frame)), written);
-            let mut left = frames.skip(filled - outbound.queue.len());
+            let mut left = frames.clone().skip(filled - outbound.queue.len());
             outbound.oldest = left.next().and_then(Frame::stamp);
         }
         if written > 0 {
             let finished = filled - outbound.queue.len();
             self.wrote(&mut outbound, written, finished, oldest, now);
         }
-        self.queue(outbound, rest, now)
+        self.queue(outbound, frames.skip(filled), now)
     }
 
     /// Sends the broadcasts that it has not seen. To be called before anything else is sent that came behind them.
@@ -373,6 +366,24 @@ impl Session {
         }
         outbound.blocked = false;
         Ok(())
+    }
+
+    /// Offers the socket the first of `frames`, no more than the queue takes: what the socket leaves is queued. Returns how
+    /// many and how many bytes they are, and what became of it.
+    fn write_several<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> (usize, usize, io::Result<usize>) {
+        let limit = self.context.config.send_queue_bytes;
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let (mut filled, mut bytes) = (0, 0);
+        for (slice, frame) in slices.iter_mut().zip(frames) {
+            let wire = self.wire_of(frame);
+            if filled > 0 && bytes + wire.len() > limit {
+                break;
+            }
+            *slice = IoSlice::new(wire);
+            filled += 1;
+            bytes += wire.len();
+        }
+        (filled, bytes, self.write_slices(&slices[..filled]))
     }
 
     fn write_frames(&self, outbound: &mut Outbound) -> io::Result<usize> {

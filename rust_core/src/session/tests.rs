@@ -44,7 +44,7 @@ fn requests(session: &Session) -> usize {
 }
 
 pub(super) fn text(length: usize) -> Frame {
-    Frame::text(&vec![b'x'; length]).unwrap()
+    Frame::text(&"x".repeat(length))
 }
 
 pub(super) fn answer(through: u64, head: u64, frames: Vec<(u64, Frame)>) -> SyncAnswer {
@@ -377,7 +377,7 @@ async fn batching() -> (Session, Peer) {
 }
 
 fn object(length: usize) -> Frame {
-    Frame::text(format!("{{\"x\":\"{}\"}}", "x".repeat(length)).as_bytes()).unwrap()
+    Frame::text(&format!("{{\"x\":\"{}\"}}", "x".repeat(length)))
 }
 
 async fn write_all(session: &Session) {

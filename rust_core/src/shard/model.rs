@@ -120,7 +120,7 @@ impl World {
     fn direct(&mut self, length: usize, meant: impl Fn(usize) -> bool) -> Frame {
         let payload = message('d', self.published, length);
         self.published += 1;
-        let frame = Frame::text(&payload).unwrap();
+        let frame = Frame::text(std::str::from_utf8(&payload).unwrap());
         for (_, peer) in self.peers.iter_mut().enumerate().filter(|(index, _)| meant(*index)) {
             peer.direct.push(payload.clone());
             peer.queued += frame.wire_len();
@@ -138,13 +138,14 @@ impl World {
     }
 
     fn stored(&self, seq: u64) -> Frame {
-        Frame::text(&self.committed[seq as usize - 1]).unwrap()
+        Frame::text(std::str::from_utf8(&self.committed[seq as usize - 1]).unwrap())
     }
 
     fn command(&mut self, order: &Order) -> Vec<Command> {
         let head = self.committed.len() as u64;
         match order {
-            Order::ToUser(length) => vec![Command::ToUsers(vec![(USER.into(), self.direct(*length, |_| true))])],
+            Order::ToUser(length) => vec![Command::ToUser(USER.into(), self.direct(*length, |_| true))],
+            Order::ToUsers(length) => vec![Command::ToUsers(vec![(USER.into(), self.direct(*length, |_| true))])],
             Order::ToAll(length) => vec![Command::ToAudience(Audience::All, self.direct(*length, |_| true))],
             Order::ToConnection(peer, length) => {
                 let chosen = self.pick(*peer);

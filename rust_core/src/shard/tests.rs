@@ -87,7 +87,7 @@ fn a_panic_costs_the_shard_its_sessions_and_nothing_else() {
     assert_eq!(running.ends(), [(1006, Ending::Error); 2]);
     assert_eq!((running.hub.totals().panics, running.hub.totals().connections_closed), (1, 2));
     let peer = running.join("user-1");
-    assert_eq!(running.hub.to_user("user-1", Frame::text(b"{}").unwrap()).unwrap(), 1);
+    assert_eq!(running.hub.to_user("user-1", || Frame::text("{}")).unwrap(), 1);
     until(|| running.hub.backlog_bytes() == 0);
     running.stop();
     drop(peer);
@@ -99,11 +99,11 @@ fn the_backlog_is_right_after_a_panic_too() {
     // More than one pass takes, so that some still wait when the first of them panics.
     running.handle.tell(Command::Panic).unwrap();
     for _ in 0..3 * BATCH {
-        running.hub.to_audience(Audience::All, &Frame::text(b"{}").unwrap()).unwrap();
+        running.hub.to_audience(Audience::All, &Frame::text("{}")).unwrap();
     }
     running.start();
     until(|| running.hub.backlog_bytes() == 0);
-    running.hub.to_audience(Audience::All, &Frame::text(b"{}").unwrap()).unwrap();
+    running.hub.to_audience(Audience::All, &Frame::text("{}")).unwrap();
     running.stop();
 }
 
@@ -112,12 +112,12 @@ fn what_is_sent_behind_a_stop_leaves_no_backlog() {
     let mut running = Running::new();
     running.hub.stop();
     for _ in 0..3 * BATCH {
-        running.hub.to_audience(Audience::All, &Frame::text(b"{}").unwrap()).unwrap();
+        running.hub.to_audience(Audience::All, &Frame::text("{}")).unwrap();
     }
     running.start();
     running.thread.take().unwrap().join().unwrap();
     assert_eq!(running.hub.backlog_bytes(), 0);
-    assert!(matches!(running.hub.to_audience(Audience::All, &Frame::text(b"{}").unwrap()), Err(Error::Stopped)));
+    assert!(matches!(running.hub.to_audience(Audience::All, &Frame::text("{}")), Err(Error::Stopped)));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn publishers_and_joins_that_race_with_a_stop_leave_nothing_behind() {
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
-                    let frame = Frame::text(b"{}").unwrap();
+                    let frame = Frame::text("{}");
                     while running.hub.to_audience(Audience::All, &frame).is_ok() {
                         if running
                             .hub
@@ -216,7 +216,7 @@ async fn a_broadcast_that_comes_while_another_is_on_its_round_goes_along() {
     let counters = Rc::clone(&shard.context);
     let writes = || counters.counters.writes.get() as usize;
     let before = writes();
-    let (first, second) = (Frame::text(b"1").unwrap(), Frame::text(b"2").unwrap());
+    let (first, second) = (Frame::text("1"), Frame::text("2"));
     let quiet = 10_000;
     broadcast(&mut shard, &first, quiet).await;
     assert_eq!(writes(), before, "written to before its turn");
@@ -244,11 +244,11 @@ async fn what_is_for_one_does_not_overtake_a_broadcast() {
     let local = LocalSet::new();
     let _local = local.enter();
     let (mut shard, mut peers) = shard_of(2).await;
-    let (first, second) = (Frame::text(b"1").unwrap(), Frame::text(b"2").unwrap());
+    let (first, second) = (Frame::text("1"), Frame::text("2"));
     let quiet = 10_000;
     broadcast(&mut shard, &first, quiet).await;
     let held = Held::new(&Arc::new(AtomicUsize::new(1000)), 1000);
-    let direct = Command::ToUsers(vec![("1".into(), second.clone())]);
+    let direct = Command::ToUser("1".into(), second.clone());
     assert!(shard.take(&mut vec![direct], held, quiet).await.is_continue());
     while shard.is_writing() {
         shard.write_turn(quiet);
@@ -276,7 +276,7 @@ async fn a_broadcast_goes_on_its_round_while_a_long_list_is_written() {
     let counters = Rc::clone(&shard.context);
     let deliveries = || counters.counters.deliveries.get() as usize;
     let before = deliveries();
-    let (first, second) = (Frame::text(b"1").unwrap(), Frame::text(b"2").unwrap());
+    let (first, second) = (Frame::text("1"), Frame::text("2"));
     let quiet = 10_000_000;
     broadcast(&mut shard, &first, quiet).await;
     let of_list = |number: usize| (Arc::<str>::from((others + number).to_string()), second.clone());
@@ -293,7 +293,7 @@ async fn a_broadcast_that_comes_too_late_for_a_session_is_counted() {
     let _local = local.enter();
     let (mut shard, _peers) = shard_of(2).await;
     let quiet = 10_000;
-    broadcast(&mut shard, &Frame::text(b"1").unwrap(), quiet).await;
+    broadcast(&mut shard, &Frame::text("1"), quiet).await;
     shard.all[1].abort();
     shard.context.departed.borrow_mut().push(Rc::clone(&shard.all[1]));
     shard.remove_departed(quiet);
@@ -305,16 +305,16 @@ async fn a_broadcast_that_comes_too_late_for_a_session_is_counted() {
 #[test]
 fn direct_sends_that_are_refused_are_counted_and_what_is_published_again_is_not() {
     let running = Running::new();
-    let large = Frame::text(&vec![b'x'; 40 << 20]).unwrap();
+    let large = Frame::text(&"x".repeat(40 << 20));
     let _member = running.index.enter(&"user-1".into(), 256);
     for _ in 0..2 {
         running.hub.to_audience(Audience::All, &large).unwrap();
     }
     let refused = |sent: Result<usize, Error>| assert!(matches!(sent, Err(Error::Overloaded { .. })), "{sent:?}");
     refused(running.hub.to_audience(Audience::All, &large));
-    refused(running.hub.to_user("user-1", large.clone()));
+    refused(running.hub.to_user("user-1", || large.clone()));
     refused(running.hub.to_connection("node-100", large.clone()));
-    assert_eq!(running.hub.to_user("user-2", large.clone()).unwrap(), 0);
+    assert_eq!(running.hub.to_user("user-2", || large.clone()).unwrap(), 0);
     assert_eq!(running.hub.sends_refused(), 3);
     refused(running.hub.publish([DurableFrame { user_id: "user-1", seq: 1, rev: 1, frame: large }]));
     assert_eq!(running.hub.sends_refused(), 3);

@@ -59,14 +59,14 @@ impl Model {
     }
 
     fn push(&mut self, text: &str) {
-        self.queue.push(Frame::text(text.as_bytes()).unwrap().wire().clone(), usize::MAX).unwrap();
+        self.queue.push(Frame::text(text).wire().clone(), usize::MAX).unwrap();
         self.queued.push(Item::Text(serde_json::from_str(text).unwrap()));
     }
 
     /// The compressed form, where there is one.
     fn push_deflated(&mut self, text: &str) {
         let counters = Counters::default();
-        let frame = Frame::text(text.as_bytes()).unwrap().deflatable(1);
+        let frame = Frame::text(text).deflatable(1);
         let wire = frame.deflated(&counters).unwrap_or(frame.wire());
         self.queue.push(wire.clone(), usize::MAX).unwrap();
         self.queued.push(Item::Text(serde_json::from_str(text).unwrap()));

@@ -21,6 +21,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone)]
 pub(super) enum Order {
     ToUser(usize),
+    ToUsers(usize),
     ToAll(usize),
     ToConnection(usize, usize),
     /// Several durable frames: each so many places away from the head, which moves where they go beyond it.
@@ -74,7 +75,8 @@ fn order() -> impl Strategy<Value = Order> {
         CloseReason::Administrator,
     ]);
     prop_oneof![
-        12 => length().prop_map(Order::ToUser),
+        8 => length().prop_map(Order::ToUser),
+        4 => length().prop_map(Order::ToUsers),
         6 => length().prop_map(Order::ToAll),
         4 => (any::<usize>(), length()).prop_map(|(peer, length)| Order::ToConnection(peer, length)),
         8 => vec((-4_i64..4, length()), 1..6).prop_map(Order::Durable),
