@@ -77,6 +77,7 @@ pub mod sequence;
 pub mod server;
 pub mod session;
 mod shard;
+mod socket;
 #[cfg(test)]
 mod test_support;
 pub mod token;

@@ -20,8 +20,6 @@ use std::{
 };
 
 use bytes::Bytes;
-#[cfg(not(test))]
-use tokio::net::TcpStream as Socket;
 use tokio::sync::Notify;
 
 pub(crate) use self::outbound::Enqueued;
@@ -46,11 +44,9 @@ use crate::{
     rounds::Rounds,
     send_queue::Batching,
     sequence::Sequence,
+    socket::Socket,
     token::{Identity, Role},
 };
-// The same socket, but for what it takes at a time.
-#[cfg(test)]
-use crate::test_support::Socket;
 
 /// One open connection, as of now.
 #[derive(Debug, Clone)]
@@ -105,13 +101,13 @@ pub(crate) struct Session {
     pub(crate) context: Rc<Context>,
     /// How far it is in the shard's rounds of broadcasts.
     pub(crate) seen: Cell<u64>,
+    aborted: Cell<bool>,
+    /// It negotiated permessage-deflate.
+    pub(crate) deflates: bool,
     // What few sessions have at a time is boxed: the size of a session is paid for by every idle connection.
     closing: RefCell<Option<Box<Closing>>>,
     pub(crate) socket: Socket,
     outbound: RefCell<Outbound>,
-    aborted: Cell<bool>,
-    /// It negotiated permessage-deflate.
-    pub(crate) deflates: bool,
     /// The next page is wanted once the queue has drained.
     page_wanted: Cell<bool>,
     claimed_role: Role,

@@ -9,6 +9,7 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
+    hint::black_box,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
@@ -49,6 +50,9 @@ const BATCH: usize = 256;
 /// Sessions written to in one turn, of either kind: those with a queue of their own, and those that a broadcast goes round
 /// to. Between two turns the thread reads, takes new commands and lets others join; within a long list it reads and writes.
 const WRITES_PER_TURN: usize = 256;
+
+/// Sessions whose memory is fetched together before a broadcast is written to them.
+const FETCHED_AHEAD: usize = 16;
 
 /// What a shard is made of; it can be handed to the thread that becomes it.
 pub(crate) struct Parts {
@@ -284,9 +288,13 @@ impl Shard {
                 session.flush(now);
             }
         }
-        for _ in 0..WRITES_PER_TURN {
+        for turn in 0..WRITES_PER_TURN {
             let visited = self.context.rounds.borrow_mut().visit(self.all.len());
             let Some(position) = visited else { break };
+            if turn % FETCHED_AHEAD == 0 {
+                let next = self.all[position..].iter().take(FETCHED_AHEAD);
+                black_box(next.fold(0, |read, session| read ^ session.fetch()));
+            }
             let session = &self.all[position];
             if session.catch_up(now) == Enqueued::FlushDue {
                 self.due.push_back(Rc::clone(session));

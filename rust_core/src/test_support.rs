@@ -1,11 +1,8 @@
 //! What the unit tests of sessions and shards share: real sockets, and a shard's surroundings.
 
 use std::{
-    cell::{Cell, RefCell},
-    io::{self, IoSlice},
+    cell::RefCell,
     net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
-    ops::Deref,
-    os::fd::{AsFd, BorrowedFd},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -113,51 +110,4 @@ pub(crate) fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     assert_eq!(header, shortest, "the length is not in its shortest form");
     let frame = bytes.get(..header + length as usize)?;
     Some((frame, &frame[header..]))
-}
-
-/// A session's socket, which can be told to take a few bytes at a time only. What is full is for the kernel to say.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    real: tokio::net::TcpStream,
-    grain: Cell<usize>,
-}
-
-impl Socket {
-    pub(crate) fn from_std(socket: TcpStream) -> io::Result<Self> {
-        Ok(Self { real: tokio::net::TcpStream::from_std(socket)?, grain: Cell::new(usize::MAX) })
-    }
-
-    /// Takes at most `grain` bytes of each write from now on.
-    pub(crate) fn take_at_most(&self, grain: usize) {
-        self.grain.set(grain);
-    }
-
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.real.try_write(&bytes[..bytes.len().min(self.grain.get())])
-    }
-
-    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut left = self.grain.get();
-        let mut taken = Vec::with_capacity(slices.len());
-        for slice in slices {
-            let length = slice.len().min(left);
-            taken.push(IoSlice::new(&slice[..length]));
-            left -= length;
-        }
-        self.real.try_write_vectored(&taken)
-    }
-}
-
-impl Deref for Socket {
-    type Target = tokio::net::TcpStream;
-
-    fn deref(&self) -> &Self::Target {
-        &self.real
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.real.as_fd()
-    }
 }
