@@ -51,7 +51,7 @@ const BATCH: usize = 256;
 /// to. Between two turns the thread reads, takes new commands and lets others join; within a long list it reads and writes.
 const WRITES_PER_TURN: usize = 256;
 
-/// Sessions whose memory is fetched together before a broadcast is written to them.
+/// Sessions, or users, whose sessions' memory is fetched together before they are written to.
 const FETCHED_AHEAD: usize = 16;
 
 /// What a shard is made of; it can be handed to the thread that becomes it.
@@ -194,6 +194,7 @@ impl Shard {
                 }
                 Command::ToUsers(items) => {
                     for (index, (user_id, frame)) in items.iter().enumerate() {
+                        self.fetch_next(&items[index..], index, |(user_id, _)| user_id);
                         let alone = lone && is_alone(&items, index, |(user_id, _)| user_id);
                         self.for_each(user_id, now, |session| session.enqueue(frame, alone, now));
                         now = self.pause_after(index, lone, now).await;
@@ -201,6 +202,7 @@ impl Shard {
                 }
                 Command::Durable(items) => {
                     for (index, item) in items.iter().enumerate() {
+                        self.fetch_next(&items[index..], index, |item| &item.user_id);
                         let alone = lone && is_alone(&items, index, |item| &item.user_id);
                         self.for_each(&item.user_id, now, |session| {
                             session.enqueue_durable(item.seq, item.rev, item.frame.clone(), alone, now)
@@ -292,8 +294,7 @@ impl Shard {
             let visited = self.context.rounds.borrow_mut().visit(self.all.len());
             let Some(position) = visited else { break };
             if turn % FETCHED_AHEAD == 0 {
-                let next = self.all[position..].iter().take(FETCHED_AHEAD);
-                black_box(next.fold(0, |read, session| read ^ session.fetch()));
+                fetch(self.all[position..].iter().take(FETCHED_AHEAD));
             }
             let session = &self.all[position];
             if session.catch_up(now) == Enqueued::FlushDue {
@@ -366,6 +367,15 @@ impl Shard {
         }
     }
 
+    /// Fetches the sessions of the first users of `items`, the rest of a list from its number `index` on, each time that
+    /// those of the last call are used up.
+    fn fetch_next<T>(&self, items: &[T], index: usize, user_id: impl Fn(&T) -> &Arc<str>) {
+        if index.is_multiple_of(FETCHED_AHEAD) {
+            let users = items.iter().take(FETCHED_AHEAD).filter_map(|item| self.users.get(user_id(item)));
+            fetch(users.flatten());
+        }
+    }
+
     fn sweep(&mut self) {
         let (now, unix_now) = (self.context.clock.now_ms(), clock::unix_now().as_secs());
         for session in &self.all {
@@ -397,6 +407,11 @@ impl Shard {
             session.take_leave();
         }
     }
+}
+
+/// Has the memory of several sessions fetched that are written to next.
+fn fetch<'a>(sessions: impl Iterator<Item = &'a Rc<Session>>) {
+    black_box(sessions.fold(0, |read, session| read ^ session.fetch()));
 }
 
 /// Whether the items before and behind one are for others, so that it can be written at once, while it is in the cache.

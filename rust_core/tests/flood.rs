@@ -166,7 +166,10 @@ async fn a_flood_and_all_that_a_client_may_send_pass_each_other_whole() {
     while received < FLOOD || pongs.len() < said.pings.len() {
         match reading.frame().await {
             (TEXT, payload) => {
-                assert!(payload == flood_frame(received).as_bytes(), "number {received} of the flood is not what was sent");
+                assert!(
+                    payload == flood_frame(received).as_bytes(),
+                    "number {received} of the flood is not what was sent"
+                );
                 received += 1;
             }
             (PONG, payload) => pongs.push(payload),

@@ -202,9 +202,7 @@ impl FanoutServer {
     fn broadcast_to_user(&self, user_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
         let (hub, compress_min_bytes) = (self.hub()?, self.config.compress_min_bytes);
         // Many are sent to who is not there, so the frame is made last.
-        frames::with_text(frame, |text| {
-            Ok(hub.to_user(user_id, || hub.encode(text).deflatable(compress_min_bytes))?)
-        })
+        frames::with_text(frame, |text| Ok(hub.to_user(user_id, || hub.encode(text).deflatable(compress_min_bytes))?))
     }
 
     fn broadcast_to_users(&self, user_ids: Vec<String>, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
