@@ -5,6 +5,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands extracted arguments over as owned values")]
 
+mod allocator;
 mod config;
 mod errors;
 mod events;
@@ -13,17 +14,20 @@ mod load_client;
 mod records;
 mod server;
 
-use mimalloc::MiMalloc;
 use pyo3::prelude::*;
-
-/// A storm of handshakes leaves memory behind in pieces that the C library's allocator does not give back; this one does.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The Rust core: sockets, sessions, fan-out.
 #[pymodule(gil_used = false)]
 #[pyo3(name = "_core")]
 mod core_module {
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::allocator::give_back_at_once();
+        Ok(())
+    }
+
     #[pymodule_export]
     use super::{
         config::verify_token,
