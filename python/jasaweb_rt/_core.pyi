@@ -362,7 +362,7 @@ class FanoutServer:
 
     def answer_sync(
         self,
-        connection_id: str,
+        request: SyncRequest,
         *,
         role: str,
         head: int,
@@ -372,11 +372,12 @@ class FanoutServer:
         preface: _Frame | None = None,
         frames: Sequence[tuple[int, _Frame]] = ...,
     ) -> bool:
-        """Answers a `SyncRequest` with what lies up to `through`: final, also for numbers that `frames` lacks.
+        """Answers `request` with what lies up to `through`: final, also for numbers that `frames` lacks.
 
         `restart`: the session goes on behind `through`, wherever it took itself to be. `preface` (a `sync` or `resync`
         frame) goes out first. While `through` is below `head`, the session asks again once its queue has drained.
-        Returns false where the connection is gone.
+        Where the session has asked for something else meanwhile, nothing happens. Returns false where the connection is
+        gone.
         """
 
     def refuse(self, connection_id: str, frame: _Frame) -> bool:

@@ -124,7 +124,7 @@ class Sync:
         beyond = request.after is not None and request.after > answer.head_seq
         if foreign or beyond or answer.remaining + len(answer.notifications) > MAX_REPLAY:
             self._server.answer_sync(
-                request.connection_id,
+                request,
                 role=role,
                 head=answer.head_seq,
                 through=answer.head_seq,
@@ -146,7 +146,7 @@ class Sync:
             )
         frames, through = self._page(answer)
         self._server.answer_sync(
-            request.connection_id,
+            request,
             role=role,
             head=answer.head_seq,
             through=through,

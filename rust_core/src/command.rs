@@ -40,6 +40,16 @@ pub struct ReadFrame<U = Arc<str>> {
     pub frame: Frame,
 }
 
+/// What a session has asked for, and by which an answer is known to be for it: one that comes late, when the session has
+/// moved on, would send what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Everything after this number is wanted; `None`: from the head on.
+    pub after: Option<u64>,
+    /// Whether the session is new, and its identity still to be checked.
+    pub first: bool,
+}
+
 /// The answer to a [`crate::events::Event::SyncRequest`].
 #[derive(Debug)]
 pub struct SyncAnswer {
@@ -70,7 +80,7 @@ pub(crate) enum Command {
     Durable(Vec<DurableFrame>),
     Read(Vec<ReadFrame>),
     Heads(Vec<(Arc<str>, u64)>),
-    Answer(u64, Box<SyncAnswer>),
+    Answer(u64, Asked, Box<SyncAnswer>),
     /// An `error` frame for a client frame that was refused; counted against the client.
     Refuse(u64, Frame),
     Close(u64, CloseReason),
@@ -99,7 +109,7 @@ impl Command {
             Self::ToUsers(items) => items.iter().map(|(_, frame)| frame.wire_len() + EACH).sum(),
             Self::Durable(items) => items.iter().map(|item| item.frame.wire_len() + EACH).sum(),
             Self::Read(items) => items.iter().map(|item| item.frame.wire_len() + EACH).sum(),
-            Self::Answer(_, answer) => answer.frames.iter().map(|(_, frame)| frame.wire_len() + EACH).sum(),
+            Self::Answer(_, _, answer) => answer.frames.iter().map(|(_, frame)| frame.wire_len() + EACH).sum(),
             Self::ToUser(_, frame)
             | Self::ToAudience(_, frame)
             | Self::ToConnection(_, frame)

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
+    command::Asked,
     locks::{AtomicBool, AtomicU64, Mutex},
     progress::ProgressLog,
     token::Role,
@@ -110,12 +111,10 @@ pub enum Event {
         connection_id: String,
         /// Its user.
         user_id: Arc<str>,
-        /// Everything after this number is wanted; `None`: from the head on.
-        after: Option<u64>,
+        /// What is asked for.
+        asked: Asked,
         /// The epoch that the client named.
         epoch: Option<Box<str>>,
-        /// Whether the session is new, and its identity still to be checked.
-        first: bool,
     },
     /// A log record.
     Log {

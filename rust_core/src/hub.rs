@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     close::CloseReason,
-    command::{Audience, Command, DurableFrame, ReadFrame, SyncAnswer},
+    command::{Asked, Audience, Command, DurableFrame, ReadFrame, SyncAnswer},
     config::SHARD_BACKLOG_BYTES,
     error::Error,
     frame::Frame,
@@ -195,15 +195,16 @@ impl Hub {
         parts.send(Command::Heads)
     }
 
-    /// Answers a session's request; false where the connection is gone.
-    pub fn answer_sync(&self, connection_id: &str, answer: SyncAnswer) -> Result<bool, Error> {
+    /// Answers a session's request; false where the connection is gone. Where it has asked for something else meanwhile,
+    /// it goes on waiting for that.
+    pub fn answer_sync(&self, connection_id: &str, asked: Asked, answer: SyncAnswer) -> Result<bool, Error> {
         let stamp = Stamp::now();
         let answer = SyncAnswer {
             preface: answer.preface.map(|frame| frame.stamped(stamp)),
             frames: answer.frames.into_iter().map(|(seq, frame)| (seq, frame.stamped(stamp))).collect(),
             ..answer
         };
-        self.tell_connection(connection_id, |number| Command::Answer(number, Box::new(answer)))
+        self.tell_connection(connection_id, |number| Command::Answer(number, asked, Box::new(answer)))
     }
 
     /// Sends an `error` frame for a client frame that was refused. Twenty in a minute end the connection.

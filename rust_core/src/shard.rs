@@ -228,7 +228,9 @@ impl Shard {
                 Command::ToConnection(number, frame) => {
                     self.with(number, now, |session| session.enqueue(&frame, lone, now));
                 }
-                Command::Answer(number, answer) => self.with(number, now, |session| session.answer(*answer, now)),
+                Command::Answer(number, asked, answer) => {
+                    self.with(number, now, |session| session.answer(asked, *answer, now));
+                }
                 Command::Refuse(number, frame) => self.with(number, now, |session| session.refuse(&frame, now)),
                 Command::Close(number, reason) => self.with(number, now, |session| {
                     session.begin_close(reason, now);

@@ -208,15 +208,15 @@ async fn what_is_durable_and_what_was_missed_is_compressed_too() {
     let running = Running::start(Config { workers: 1, sync: true, ..config() });
     let hub = running.server.hub().unwrap();
     let (mut socket, _) = running.open_with("user-1", "&last_seq=0", OFFER).await;
-    let connection = until_some(|| match running.events.drain(1).pop()? {
-        Event::SyncRequest { connection_id, .. } => Some(connection_id),
+    let (connection, asked) = until_some(|| match running.events.drain(1).pop()? {
+        Event::SyncRequest { connection_id, asked, .. } => Some((connection_id, asked)),
         _ => None,
     })
     .await;
     let frames = vec![(1, deflatable(&text(1000))), (2, deflatable("short"))];
     let preface = Some(deflatable(&text(2000)));
     let answer = SyncAnswer { role: Role::Client, head: 2, through: 2, rev: 2, preface, restart: false, frames };
-    hub.answer_sync(&connection, answer).unwrap();
+    hub.answer_sync(&connection, asked, answer).unwrap();
     hub.publish([DurableFrame { user_id: "user-1", seq: 3, rev: 3, frame: deflatable(&text(3000)) }]).unwrap();
     for (expected, deflated) in
         [(text(2000), true), (text(1000), true), ("short".to_owned(), false), (text(3000), true)]

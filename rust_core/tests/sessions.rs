@@ -10,7 +10,7 @@ use std::{
 };
 
 use jasaweb_rt_core::{
-    command::{Audience, DurableFrame, ReadFrame, SyncAnswer},
+    command::{Asked, Audience, DurableFrame, ReadFrame, SyncAnswer},
     config::Config,
     events::{Event, EventQueue, MAX_EVENTS},
     frame::Frame,
@@ -63,12 +63,12 @@ impl Running {
         within(tokio::task::spawn_blocking(move || server.stop(drain))).await.unwrap();
     }
 
-    /// The next request of a session, other events passed over: its connection and what it has.
-    async fn sync_request(&self) -> (String, Option<u64>, bool) {
+    /// The next request of a session, other events passed over: its connection and what it asks for.
+    async fn sync_request(&self) -> (String, Asked) {
         let mut found = None;
         until(|| {
             found = self.events.drain(1).into_iter().find_map(|event| match event {
-                Event::SyncRequest { connection_id, after, first, .. } => Some((connection_id, after, first)),
+                Event::SyncRequest { connection_id, asked, .. } => Some((connection_id, asked)),
                 _ => None,
             });
             found.is_some()
@@ -186,8 +186,8 @@ async fn as_many_as_are_allowed_stay_when_many_join_at_once() {
 async fn nothing_follows_a_close_frame() {
     let running = Running::start(Config { send_queue_bytes: 65_536, coalesce: Duration::ZERO, ..syncing() });
     let mut socket = running.open_narrow("user-1", "&last_seq=0").await;
-    let (connection_id, after, first) = running.sync_request().await;
-    assert_eq!((after, first), (Some(0), true));
+    let (connection_id, asked) = running.sync_request().await;
+    assert_eq!(asked, Asked { after: Some(0), first: true });
     // Full to the brim, by frames that may be lost; then the answer's first frame is one too many.
     let filler = text(&json!("x".repeat(30_000)));
     let queued = || running.hub().connections().unwrap()[0].queued_bytes;
@@ -205,7 +205,7 @@ async fn nothing_follows_a_close_frame() {
     }
     let preface = Some(text(&json!("y".repeat(10_000))));
     let frames = vec![(1, text(&json!({ "seq": 1 })))];
-    running.hub().answer_sync(&connection_id, SyncAnswer { preface, frames, ..answer(1) }).unwrap();
+    running.hub().answer_sync(&connection_id, asked, SyncAnswer { preface, frames, ..answer(1) }).unwrap();
     until(|| running.hub().totals().slow_consumers == 1).await;
     assert_eq!(socket.close_code().await, 4002);
     socket.send(CLOSE, &4002_u16.to_be_bytes()).await;
@@ -216,11 +216,11 @@ async fn nothing_follows_a_close_frame() {
 async fn an_unread_count_that_overtakes_the_first_answer_is_not_lost() {
     let running = Running::start(syncing());
     let mut socket = running.open("user-1", "").await;
-    let (connection_id, ..) = running.sync_request().await;
+    let (connection_id, asked) = running.sync_request().await;
     // The answer was read at version 5; while it was on its way, 5 was told again, and 6 after it.
     let read = |rev: u64| ReadFrame { user_id: "user-1", rev, frame: text(&json!({ "type": "read", "rev": rev })) };
     running.hub().publish_read([read(4), read(6)]).unwrap();
-    running.hub().answer_sync(&connection_id, answer(5)).unwrap();
+    running.hub().answer_sync(&connection_id, asked, answer(5)).unwrap();
     assert_eq!(socket.json().await["type"], "sync");
     assert_eq!(socket.json().await, json!({ "type": "read", "rev": 6 }));
     running.hub().publish_read([read(5), read(7)]).unwrap();
@@ -238,10 +238,10 @@ async fn a_request_that_found_the_queue_full_is_made_again() {
     let durable = |seq| DurableFrame { user_id: "user-1", seq, rev: seq, frame: text(&json!({ "seq": seq })) };
     running.hub().publish([durable(9)]).unwrap();
     assert_eq!(running.events.drain(MAX_EVENTS).len(), MAX_EVENTS);
-    let (connection_id, after, first) = running.sync_request().await;
-    assert_eq!((after, first), (Some(7), true));
+    let (connection_id, asked) = running.sync_request().await;
+    assert_eq!(asked, Asked { after: Some(7), first: true });
     let frames = vec![(8, text(&json!({ "seq": 8 })))];
-    running.hub().answer_sync(&connection_id, SyncAnswer { frames, ..answer(8) }).unwrap();
+    running.hub().answer_sync(&connection_id, asked, SyncAnswer { frames, ..answer(8) }).unwrap();
     assert_eq!(socket.json().await["type"], "sync");
     assert_eq!((socket.json().await["seq"].clone(), socket.json().await["seq"].clone()), (8.into(), 9.into()));
 }
@@ -250,15 +250,37 @@ async fn a_request_that_found_the_queue_full_is_made_again() {
 async fn a_head_that_crosses_an_answer_is_asked_for_after_it() {
     let running = Running::start(syncing());
     let mut socket = running.open("user-1", "").await;
-    let (connection_id, ..) = running.sync_request().await;
+    let (connection_id, asked) = running.sync_request().await;
     running.hub().announce_heads([("user-1", 3)]).unwrap();
-    running.hub().answer_sync(&connection_id, answer(2)).unwrap();
-    let (_, after, first) = running.sync_request().await;
-    assert_eq!((after, first), (Some(2), false));
+    running.hub().answer_sync(&connection_id, asked, answer(2)).unwrap();
+    let (_, again) = running.sync_request().await;
+    assert_eq!(again, Asked { after: Some(2), first: false });
     let answer = SyncAnswer { preface: None, frames: vec![(3, text(&json!({ "seq": 3 })))], ..answer(3) };
-    running.hub().answer_sync(&connection_id, answer).unwrap();
+    running.hub().answer_sync(&connection_id, again, answer).unwrap();
     assert_eq!(socket.json().await["type"], "sync");
     assert_eq!(socket.json().await["seq"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_late_is_not_taken_for_that_to_a_later_request() {
+    let running = Running::start(syncing());
+    let mut socket = running.open("user-1", "&last_seq=1").await;
+    let (connection_id, asked) = running.sync_request().await;
+    // As it is given to a client that is too far behind: the session goes on behind it, wherever it was.
+    let restart = || SyncAnswer { restart: true, ..answer(600) };
+    let durable = |seq| DurableFrame { user_id: "user-1", seq, rev: seq, frame: text(&json!({ "seq": seq })) };
+    running.hub().answer_sync(&connection_id, asked, restart()).unwrap();
+    running.hub().publish([durable(601), durable(603)]).unwrap();
+    let (_, again) = running.sync_request().await;
+    assert_eq!(again, Asked { after: Some(601), first: false });
+    running.hub().answer_sync(&connection_id, asked, restart()).unwrap();
+    let frames = vec![(602, text(&json!({ "seq": 602 }))), (603, text(&json!({ "seq": 603 })))];
+    let answer = SyncAnswer { preface: None, frames, ..answer(603) };
+    running.hub().answer_sync(&connection_id, again, answer).unwrap();
+    assert_eq!(socket.json().await["type"], "sync");
+    for seq in [601, 602, 603] {
+        assert_eq!(socket.json().await, json!({ "seq": seq }));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

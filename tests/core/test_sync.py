@@ -47,7 +47,7 @@ def answer(
     server: FanoutServer, request: SyncRequest, head: int, frames: Sequence[int] = (), through: int | None = None
 ) -> None:
     assert server.answer_sync(
-        request.connection_id,
+        request,
         role="client",
         head=head,
         through=head if through is None else through,
@@ -106,7 +106,7 @@ async def test_a_position_beyond_the_head_starts_anew(syncing: FanoutServer) -> 
     async with opened(syncing, "user-1", query="?last_seq=99") as socket:
         request = await next_request(syncing)
         syncing.answer_sync(
-            request.connection_id, role="client", head=2, through=2, rev=2, restart=True, preface='{"type":"resync"}'
+            request, role="client", head=2, through=2, rev=2, restart=True, preface='{"type":"resync"}'
         )
         syncing.publish([durable(3)])
         assert await frame(socket) == {"type": "resync"}

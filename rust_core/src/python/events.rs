@@ -2,7 +2,7 @@
 
 use pyo3::{prelude::*, types::PyBytes};
 
-use crate::events::Event;
+use crate::{command::Asked, events::Event};
 
 /// A connection was opened and registered.
 #[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
@@ -43,11 +43,17 @@ pub(super) struct ClientFrame {
 /// A session waits for what lies in the database.
 #[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
 pub(super) struct SyncRequest {
-    connection_id: String,
+    pub(super) connection_id: String,
     user_id: String,
     after: Option<u64>,
     epoch: Option<String>,
     first: bool,
+}
+
+impl SyncRequest {
+    pub(super) fn asked(&self) -> Asked {
+        Asked { after: self.after, first: self.first }
+    }
 }
 
 /// A log record of the core.
@@ -98,7 +104,7 @@ pub(super) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
             let (user_id, role) = (user_id.to_string(), role.as_str());
             Py::new(py, ClientFrame { connection_id, user_id, role, frame })?.into_any()
         }
-        Event::SyncRequest { connection_id, user_id, after, epoch, first } => {
+        Event::SyncRequest { connection_id, user_id, asked: Asked { after, first }, epoch } => {
             let (user_id, epoch) = (user_id.to_string(), epoch.map(String::from));
             Py::new(py, SyncRequest { connection_id, user_id, after, epoch, first })?.into_any()
         }

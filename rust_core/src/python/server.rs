@@ -20,7 +20,7 @@ use pyo3::{
 
 use super::{
     config,
-    events::to_python,
+    events::{SyncRequest, to_python},
     frames,
     records::{ConnectionInfo, Progress, Stats},
 };
@@ -315,11 +315,11 @@ impl FanoutServer {
         Ok(self.hub()?.announce_heads(items.iter().map(|(user_id, head)| (user_id.as_str(), *head)))?)
     }
 
-    #[pyo3(signature = (connection_id, *, role, head, through, rev, restart=false, preface=None, frames=Vec::new()))]
+    #[pyo3(signature = (request, *, role, head, through, rev, restart=false, preface=None, frames=Vec::new()))]
     #[expect(clippy::too_many_arguments, reason = "the fields of one answer, by keyword")]
     fn answer_sync(
         &self,
-        connection_id: &str,
+        request: &SyncRequest,
         role: &str,
         head: u64,
         through: u64,
@@ -334,7 +334,7 @@ impl FanoutServer {
         let frames =
             frames.into_iter().map(|(seq, frame)| Ok((seq, self.frame(&frame)?))).collect::<PyResult<Vec<_>>>()?;
         let answer = SyncAnswer { role, head, through, rev, preface, restart, frames };
-        Ok(self.hub()?.answer_sync(connection_id, answer)?)
+        Ok(self.hub()?.answer_sync(&request.connection_id, request.asked(), answer)?)
     }
 
     fn refuse(&self, connection_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::{Enqueued, Session};
-use crate::{command::SyncAnswer, events::Event, frame::Frame, sequence::Next};
+use crate::{
+    command::{Asked, SyncAnswer},
+    events::Event,
+    frame::Frame,
+    sequence::Next,
+};
 
 /// Changed unread counts that are kept until the first answer; beyond it the oldest is dropped, for the newest is right.
 const MAX_EARLY_READS: usize = 16;
@@ -20,29 +25,30 @@ pub(super) struct Joining {
 impl Session {
     /// Asks for what lies after the last delivered frame; tries again from [`Self::beat`] where the queue is full.
     pub(crate) fn ask(&self, now: u64) {
-        let request = {
-            let joining = self.joining.borrow();
-            Event::SyncRequest {
-                connection_id: self.connection_id(),
-                user_id: Arc::clone(self.user_id()),
-                after: self.sequence.borrow().last(),
-                epoch: joining.as_ref().and_then(|joining| joining.epoch.clone()),
-                first: joining.is_some(),
-            }
+        let request = Event::SyncRequest {
+            connection_id: self.connection_id(),
+            user_id: Arc::clone(self.user_id()),
+            asked: self.asked(),
+            epoch: self.joining.borrow().as_ref().and_then(|joining| joining.epoch.clone()),
         };
         self.asked_ms.set(if self.context.events.offer(request) { now.max(1) } else { 0 });
     }
 
+    /// What it asks for where it stands.
+    pub(super) fn asked(&self) -> Asked {
+        Asked { after: self.sequence.borrow().last(), first: self.joining.borrow().is_some() }
+    }
+
     /// Works in an answer; returns whether the session has to be flushed.
-    pub(crate) fn answer(&self, answer: SyncAnswer, now: u64) -> Enqueued {
+    pub(crate) fn answer(&self, asked: Asked, answer: SyncAnswer, now: u64) -> Enqueued {
         let counters = &self.context.counters;
         let mut dropped = answer.frames.len() + self.sequence.borrow().parked();
         if self.is_closing() {
             counters.dropped_closing.add(answer.frames.len() as u64);
             return Enqueued::Settled;
         }
-        if !self.sequence.borrow().is_waiting() {
-            counters.dropped_superseded.add(dropped as u64);
+        if !self.sequence.borrow().is_waiting() || asked != self.asked() {
+            counters.dropped_superseded.add(answer.frames.len() as u64);
             return Enqueued::Settled;
         }
         self.membership.set_role(Some(answer.role));

@@ -123,7 +123,7 @@ async fn durable_messages_that_are_not_needed_are_counted_by_why() {
     // Parked, and then brought by the answer as well; the one behind it is delivered.
     offer(1);
     offer(2);
-    session.answer(answer(1, 1, vec![(1, text(1))]), LATER);
+    session.answer(session.asked(), answer(1, 1, vec![(1, text(1))]), LATER);
     let first = totals(&session);
     assert_eq!((first.deliveries, first.dropped_superseded, first.dropped_duplicate), (2, 1, 0));
     offer(2);
@@ -134,8 +134,8 @@ async fn durable_messages_that_are_not_needed_are_counted_by_why() {
     }
     assert_eq!(totals(&session).dropped_superseded, 1 + 65);
     // An answer to a question that was answered already.
-    session.answer(answer(68, 68, (3..=68).map(|seq| (seq, text(1))).collect()), LATER);
-    session.answer(answer(68, 68, vec![(68, text(1))]), LATER);
+    session.answer(session.asked(), answer(68, 68, (3..=68).map(|seq| (seq, text(1))).collect()), LATER);
+    session.answer(session.asked(), answer(68, 68, vec![(68, text(1))]), LATER);
     let last = totals(&session);
     assert_eq!((last.deliveries, last.dropped_superseded, last.dropped_duplicate), (68, 67, 1));
 }
@@ -146,7 +146,7 @@ async fn an_unread_count_that_was_overtaken_is_counted() {
     for rev in 1..=17 {
         session.enqueue_read(rev, &text(1), false, LATER);
     }
-    session.answer(answer(0, 0, Vec::new()), LATER);
+    session.answer(session.asked(), answer(0, 0, Vec::new()), LATER);
     assert_eq!((totals(&session).deliveries, totals(&session).dropped_outdated), (16, 1));
     session.enqueue_read(3, &text(1), false, LATER);
     assert_eq!(totals(&session).dropped_outdated, 2);

@@ -248,7 +248,7 @@ async fn what_is_not_answered_is_asked_for_again() {
 async fn the_next_page_is_asked_for_when_the_last_one_is_out() {
     let (session, peer) = session(Config { sync: true, ..config() }).await;
     fill(&session);
-    assert_eq!(session.answer(answer(1, 2, vec![(1, text(1))]), LATER), Enqueued::Settled);
+    assert_eq!(session.answer(session.asked(), answer(1, 2, vec![(1, text(1))]), LATER), Enqueued::Settled);
     beat(&session, LATER + 10_000, 0);
     assert_eq!(requests(&session), 0, "asked before there was room");
     let reading = read_on(peer);
@@ -267,7 +267,7 @@ async fn reads_that_wait_for_the_first_answer_are_few_and_the_newest() {
     for rev in 1..=100 {
         assert_eq!(session.enqueue_read(rev, &text(1), false, LATER), Enqueued::Settled);
     }
-    assert_eq!(session.answer(answer(0, 0, Vec::new()), LATER), Enqueued::FlushDue);
+    assert_eq!(session.answer(session.asked(), answer(0, 0, Vec::new()), LATER), Enqueued::FlushDue);
     assert_eq!(session.info().last_rev, 100);
     assert_eq!(session.info().queued_bytes, 16 * text(1).wire_len());
 }
@@ -352,9 +352,9 @@ async fn what_was_sent_before_a_fresh_start_and_before_the_end_is_laid_down() {
     let (session, _peer) = session(Config { sync: true, ..config() }).await;
     let log = &session.context.events.progress;
     log.keep();
-    session.answer(answer(2, 2, vec![(2, text(1))]), LATER);
+    session.answer(session.asked(), answer(2, 2, vec![(2, text(1))]), LATER);
     session.enqueue_durable(9, 9, text(1), false, LATER);
-    session.answer(SyncAnswer { restart: true, ..answer(9, 9, Vec::new()) }, LATER);
+    session.answer(session.asked(), SyncAnswer { restart: true, ..answer(9, 9, Vec::new()) }, LATER);
     session.enqueue_durable(10, 10, text(1), false, LATER);
     session.take_leave();
     let ranges: Vec<_> = log.take().into_iter().map(|progress| progress.range).collect();

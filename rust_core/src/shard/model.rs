@@ -25,7 +25,7 @@ use self::{
 };
 use super::*;
 use crate::{
-    command::{Audience, DurableFrame, SyncAnswer},
+    command::{Asked, Audience, DurableFrame, SyncAnswer},
     config::Config,
     events::Event,
     frame::Frame,
@@ -65,7 +65,9 @@ struct World {
     /// Payloads of the user's durable messages; the first has number 1.
     committed: Vec<Vec<u8>>,
     /// Requests that are not answered: connection, and what it has.
-    asked: Vec<(u64, u64)>,
+    asked: Vec<(u64, Asked)>,
+    /// The last answer, by the number that was answered: what was asked, and how far it reached.
+    answered: Vec<(u64, Asked, u64)>,
 }
 
 impl World {
@@ -90,6 +92,7 @@ impl World {
             published: 0,
             committed: Vec::new(),
             asked: Vec::new(),
+            answered: Vec::new(),
         }
     }
 
@@ -141,6 +144,21 @@ impl World {
         Frame::text(std::str::from_utf8(&self.committed[seq as usize - 1]).unwrap())
     }
 
+    fn answers(&mut self) -> Vec<Command> {
+        let head = self.committed.len() as u64;
+        let mut commands = Vec::new();
+        for (number, asked, through) in self.answered.clone() {
+            let frames: Vec<_> = (asked.after.unwrap() + 1..=through).map(|seq| (seq, self.stored(seq))).collect();
+            if let Some(peer) = self.peers.iter_mut().find(|peer| peer.number == number) {
+                peer.queued += frames.iter().map(|(_, frame)| frame.wire_len()).sum::<usize>();
+            }
+            let (role, rev) = (Role::Client, head);
+            let answer = SyncAnswer { role, head, through, rev, preface: None, restart: false, frames };
+            commands.push(Command::Answer(number, asked, Box::new(answer)));
+        }
+        commands
+    }
+
     fn command(&mut self, order: &Order) -> Vec<Command> {
         let head = self.committed.len() as u64;
         match order {
@@ -156,19 +174,14 @@ impl World {
                 let at = |away: i64| head.saturating_add_signed(away).max(1);
                 vec![Command::Durable(items.iter().map(|(away, length)| self.durable(at(*away), *length)).collect())]
             }
-            Order::Answer(page) => std::mem::take(&mut self.asked)
-                .into_iter()
-                .map(|(number, after)| {
-                    let through = head.min(after + page);
-                    let frames: Vec<_> = (after + 1..=through).map(|seq| (seq, self.stored(seq))).collect();
-                    if let Some(peer) = self.peers.iter_mut().find(|peer| peer.number == number) {
-                        peer.queued += frames.iter().map(|(_, frame)| frame.wire_len()).sum::<usize>();
-                    }
-                    let (role, rev) = (Role::Client, head);
-                    let answer = SyncAnswer { role, head, through, rev, preface: None, restart: false, frames };
-                    Command::Answer(number, Box::new(answer))
-                })
-                .collect(),
+            Order::Answer(page) => {
+                self.answered = std::mem::take(&mut self.asked)
+                    .into_iter()
+                    .map(|(number, asked)| (number, asked, head.min(asked.after.unwrap() + page)))
+                    .collect();
+                self.answers()
+            }
+            Order::AnswerAgain => self.answers(),
             Order::Heads => vec![Command::Heads(vec![(USER.into(), head)])],
             Order::Close(peer, reason) => {
                 let chosen = self.pick(*peer);
@@ -228,7 +241,7 @@ impl World {
             let number = u64::from_str_radix(connection_id.rsplit('-').next().unwrap(), 16).unwrap();
             let peer = self.peers.iter_mut().find(|peer| peer.number == number).unwrap();
             match event {
-                Event::SyncRequest { after, .. } => self.asked.push((number, after.unwrap())),
+                Event::SyncRequest { asked, .. } => self.asked.push((number, asked)),
                 Event::ClientFrame { frame, .. } => peer.heard.push(frame.to_vec()),
                 Event::Disconnected { code, .. } => {
                     prop_assert_eq!(peer.told.replace(code), None, "it ended twice");

@@ -28,6 +28,8 @@ pub(super) enum Order {
     Durable(Vec<(i64, usize)>),
     /// Answers all sessions that have asked, by pages of so many frames.
     Answer(u64),
+    /// Gives the last answers once more, as where a request was made twice.
+    AnswerAgain,
     Heads,
     Close(usize, CloseReason),
     Expire(usize),
@@ -81,6 +83,7 @@ fn order() -> impl Strategy<Value = Order> {
         4 => (any::<usize>(), length()).prop_map(|(peer, length)| Order::ToConnection(peer, length)),
         8 => vec((-4_i64..4, length()), 1..6).prop_map(Order::Durable),
         6 => (1_u64..20).prop_map(Order::Answer),
+        2 => Just(Order::AnswerAgain),
         1 => Just(Order::Heads),
         1 => (any::<usize>(), reason).prop_map(|(peer, reason)| Order::Close(peer, reason)),
         1 => any::<usize>().prop_map(Order::Expire),
