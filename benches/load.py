@@ -90,8 +90,8 @@ class Connections:
         elapsed = time.monotonic() - began
         used, used_here = (now - before for now, before in zip(_own_cpu(), own, strict=True))
         lasts = sorted(last - stamp for stamp, _, last in report.publications)
-        # Less than `elapsed` only where the client rests between messages, and then they do not overlap. What goes to few
-        # is under way for so short that most of the client's work comes behind it.
+        # Less than `elapsed` only where the client rests between messages, and then they do not overlap. What goes to
+        # few is under way for so short that most of the client's work comes behind it.
         to_all = all(receivers == self.count for _, receivers, _ in report.publications)
         under_way = sum(lasts) / 1e9 if to_all else 0.0
         return Load(

@@ -13,19 +13,7 @@ from jasaweb_rt._core import Connected, Disconnected, FanoutServer, SyncRequest
 from jasaweb_rt.exceptions import DatabaseUnavailableError
 from jasaweb_rt.sync import Sync
 from tests.core.conftest import StartServer
-from tests.support.sockets import closed, frame, opened, until
-
-
-async def next_request(server: FanoutServer) -> SyncRequest:
-    found: list[SyncRequest] = []
-
-    def look() -> bool:
-        found.extend(event for event in server.drain_events() if isinstance(event, SyncRequest))
-        return bool(found)
-
-    await until(look, "a sync request")
-    assert len(found) == 1
-    return found[0]
+from tests.support.sockets import closed, frame, next_request, opened, until
 
 
 def durable(seq: int, user_id: str = "user-1") -> tuple[str, int, int, str]:
@@ -105,9 +93,7 @@ async def test_a_long_answer_comes_by_pages(syncing: FanoutServer) -> None:
 async def test_a_position_beyond_the_head_starts_anew(syncing: FanoutServer) -> None:
     async with opened(syncing, "user-1", query="?last_seq=99") as socket:
         request = await next_request(syncing)
-        syncing.answer_sync(
-            request, role="client", head=2, through=2, rev=2, restart=True, preface='{"type":"resync"}'
-        )
+        syncing.answer_sync(request, role="client", head=2, through=2, rev=2, restart=True, preface='{"type":"resync"}')
         syncing.publish([durable(3)])
         assert await frame(socket) == {"type": "resync"}
         assert await seqs(socket, 1) == [3]

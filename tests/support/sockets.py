@@ -9,7 +9,7 @@ from typing import Any
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from jasaweb_rt._core import FanoutServer
+from jasaweb_rt._core import FanoutServer, SyncRequest
 from tests.support.tokens import connection_token
 
 WAIT_SECONDS = 10.0
@@ -72,3 +72,16 @@ async def until(condition: Callable[[], object], what: str = "the condition") ->
     async with asyncio.timeout(WAIT_SECONDS):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+async def next_request(server: FanoutServer) -> SyncRequest:
+    """The next request of a session, other events passed over; fails where several have asked."""
+    found: list[SyncRequest] = []
+
+    def look() -> bool:
+        found.extend(event for event in server.drain_events() if isinstance(event, SyncRequest))
+        return bool(found)
+
+    await until(look, "a sync request")
+    assert len(found) == 1
+    return found[0]
