@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{close::CloseReason, frame::Frame, front_door::Admitted, session::ConnectionInfo, token::Role};
+use crate::{
+    close::CloseReason, events::Asked, frame::Frame, front_door::Admitted, session::ConnectionInfo, token::Role,
+};
 
 /// Who gets a frame that is for many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,16 +40,6 @@ pub struct ReadFrame<U = Arc<str>> {
     pub rev: u64,
     /// The message.
     pub frame: Frame,
-}
-
-/// What a session has asked for, and by which an answer is known to be for it: one that comes late, when the session has
-/// moved on, would send what was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
-    /// Everything after this number is wanted; `None`: from the head on.
-    pub after: Option<u64>,
-    /// Whether the session is new, and its identity still to be checked.
-    pub first: bool,
 }
 
 /// The answer to a [`crate::events::Event::SyncRequest`].

@@ -13,7 +13,6 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    command::Asked,
     locks::{AtomicBool, AtomicU64, Mutex},
     progress::ProgressLog,
     token::Role,
@@ -51,6 +50,16 @@ impl Ending {
             Self::Error => "error",
         }
     }
+}
+
+/// What a session has asked for, and by which an answer is known to be for it: one that comes late, when the session has
+/// moved on, would send what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Everything after this number is wanted; `None`: from the head on.
+    pub after: Option<u64>,
+    /// Whether the session is new, and its identity still to be checked.
+    pub first: bool,
 }
 
 /// Something that happened in the core.

@@ -14,9 +14,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     close::CloseReason,
-    command::{Asked, Audience, Command, DurableFrame, ReadFrame, SyncAnswer},
+    command::{Audience, Command, DurableFrame, ReadFrame, SyncAnswer},
     config::SHARD_BACKLOG_BYTES,
     error::Error,
+    events::Asked,
     frame::Frame,
     front_door::Admitted,
     index::Index,

@@ -10,9 +10,9 @@ use std::{
 };
 
 use jasaweb_rt_core::{
-    command::{Asked, Audience, DurableFrame, ReadFrame, SyncAnswer},
+    command::{Audience, DurableFrame, ReadFrame, SyncAnswer},
     config::Config,
-    events::{Event, EventQueue, MAX_EVENTS},
+    events::{Asked, Event, EventQueue, MAX_EVENTS},
     frame::Frame,
     hub::Hub,
     server::{Server, new_node_id},

@@ -2,7 +2,7 @@
 
 use pyo3::{prelude::*, types::PyBytes};
 
-use crate::{command::Asked, events::Event};
+use crate::events::{Asked, Event};
 
 /// A connection was opened and registered.
 #[pyclass(frozen, get_all, module = "jasaweb_rt._core")]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Enqueued, Session};
 use crate::{
-    command::{Asked, SyncAnswer},
-    events::Event,
+    command::SyncAnswer,
+    events::{Asked, Event},
     frame::Frame,
     sequence::Next,
 };

@@ -25,9 +25,9 @@ use self::{
 };
 use super::*;
 use crate::{
-    command::{Asked, Audience, DurableFrame, SyncAnswer},
+    command::{Audience, DurableFrame, SyncAnswer},
     config::Config,
-    events::Event,
+    events::{Asked, Event},
     frame::Frame,
     handshake::Resume,
     test_support::{admitted, config, context},
