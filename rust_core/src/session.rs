@@ -9,6 +9,7 @@ mod ending;
 mod heartbeat;
 mod inbound;
 mod outbound;
+mod writing;
 
 use std::{
     cell::{Cell, RefCell},
