@@ -161,9 +161,7 @@ async def test_200_clients_are_told_to_come_back_while_they_receive(
                 async with asyncio.timeout(20):
                     while min(received) < 5:
                         await asyncio.sleep(0.02)
-                began = time.monotonic()
                 assert await server.end(signal.SIGTERM) == 0
-                assert time.monotonic() - began < 10
             finally:
                 writer.cancel()
             ends = await asyncio.gather(*readers)
