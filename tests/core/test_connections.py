@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import time
 
 import httpx
 import pytest
