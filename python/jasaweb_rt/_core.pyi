@@ -31,7 +31,7 @@ class RealtimeError(Exception):
     """Base of every error that is the core's own."""
 
 class ServerStoppedError(RealtimeError):
-    """The call needs a running server: before `start`, after `stop`, or in a fork of the process that started it."""
+    """The call needs a running server: before `start`, after `stop`, or in a fork of the process that made it."""
 
 class OverloadedError(RealtimeError):
     """The send backlog is full; nothing was lost that was queued before. Try again later."""
@@ -292,7 +292,11 @@ class FanoutServer:
         sync: bool = False,
     ) -> FanoutServer: ...
     def start(self) -> None:
-        """Listens and returns. OSError: the port cannot be had. ServerStoppedError: it was stopped before."""
+        """Listens and returns.
+
+        OSError: the port cannot be had. ServerStoppedError: it was stopped before, or this is a fork of the process that
+        made it.
+        """
 
     def stop(self, drain_seconds: float = 10.0) -> None:
         """Closes every connection with 1001 and a retry time, and returns when all have gone.

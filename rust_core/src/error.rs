@@ -33,10 +33,10 @@ pub enum Error {
     /// The call came after `stop`.
     #[error("the server is stopped")]
     Stopped,
-    /// The server was started in another process: a fork has none of its threads.
-    #[error("the server belongs to process {owner}: start one after the fork")]
+    /// The server was made in another process: a fork has none of its threads, and would share its id with others.
+    #[error("the server belongs to process {owner}: make one after the fork")]
     Forked {
-        /// Process id that called `start`.
+        /// Id of the process that made it.
         owner: u32,
     },
     /// A shard's command queue is full; the frame was queued to nobody on that shard.

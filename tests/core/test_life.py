@@ -46,6 +46,24 @@ server.stop(0)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "7 0\n", "")
 
 
+def test_a_server_that_was_made_before_a_fork_does_not_start_in_it() -> None:
+    ended = run("""
+made = FanoutServer(token_secret="x" * 32)
+child = os.fork()
+if not child:
+    try:
+        made.start()
+    except ServerStoppedError as error:
+        os._exit(7 if f"process {os.getppid()}" in str(error) else 1)
+    os._exit(2)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+made.start()
+made.stop(0)
+server.stop(0)
+""")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "7\n", "")
+
+
 def test_forks_of_a_process_that_had_a_server_are_nodes_of_their_own() -> None:
     ended = run("""
 reader, writer = os.pipe()

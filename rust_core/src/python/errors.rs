@@ -13,7 +13,7 @@ create_exception!(
     jasaweb_rt._core,
     ServerStoppedError,
     RealtimeError,
-    "The call needs a running server: before `start`, after `stop`, or in a fork of the process that started it."
+    "The call needs a running server: before `start`, after `stop`, or in a fork of the process that made it."
 );
 create_exception!(
     jasaweb_rt._core,

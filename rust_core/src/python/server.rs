@@ -46,6 +46,8 @@ const MESSAGE_BATCH: usize = 1024;
 #[pyclass(frozen, module = "jasaweb_rt._core")]
 pub(super) struct FanoutServer {
     config: Config,
+    /// The process that made it. A fork would share its id and its events with others.
+    owner: u32,
     node_id: Arc<str>,
     events: Arc<EventQueue>,
     server: OnceLock<Server>,
@@ -138,6 +140,7 @@ impl FanoutServer {
         config.validate()?;
         Ok(Self {
             config,
+            owner: std::process::id(),
             node_id: new_node_id()?,
             events: Arc::new(EventQueue::new().map_err(Error::Start)?),
             server: OnceLock::new(),
@@ -152,6 +155,9 @@ impl FanoutServer {
             let _starting = self.starting.lock();
             if self.stopped.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
+            }
+            if self.owner != std::process::id() {
+                return Err(Error::Forked { owner: self.owner });
             }
             if self.server.get().is_some() {
                 return Err(Error::AlreadyStarted);
