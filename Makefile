@@ -18,7 +18,7 @@ run: install ## builds everything and starts the demo on http://127.0.0.1:8000
 
 install: $(VENV)/.core-release ## builds the package (release profile) into .venv
 
-bench: bench-suite bench-bindings bench-core ## measures everything; takes half an hour
+bench: bench-suite bench-bindings bench-core ## measures everything; takes three quarters of an hour
 
 bench-suite: $(VENV)/.core-release ## measures the core against the floor program: all, or BENCH_ARGS="cost flood"
 	cargo build --locked --release --quiet -p jasaweb_rt_floor

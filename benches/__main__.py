@@ -1,6 +1,7 @@
 """Runs the benchmarks and prints what they found.
 
-`--write` puts it into RESULTS.md, between its two marks, and draws the chart of the README if peers were measured.
+`--write` puts it into RESULTS.md, each section between its two marks, and draws the chart of the README if peers were
+measured. A section of which nothing was measured stays as it is.
 """
 
 import argparse
@@ -11,11 +12,12 @@ from pathlib import Path
 
 from benches import chart
 from benches.load import pin_client
-from benches.measures import MEASURES, Figure, Run
+from benches.measures import MEASURES, SECTIONS, Figure, Run
+from benches.results import between_marks
 
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 _CHART = Path(__file__).parent.parent / "docs" / "images" / "benchmarks.svg"
-_BEGIN, _END = "<!-- figures -->", "<!-- end of figures -->"
+_HEAD = ("| measure | figure | goal | in numbers | doubts |", "|---|---|---|---|---|")
 
 
 def main() -> None:
@@ -31,16 +33,25 @@ def main() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         parser.error("server and client need a core each; this process may use one only")
     pin_client()
+    run = Run(given.rounds, given.connections)
     bars: list[chart.Bar] = []
-    lines = ["| measure | figure | goal | in numbers | doubts |", "|---|---|---|---|---|"]
-    print("\n".join(lines))
-    for name in given.measures or MEASURES:
-        for figure in MEASURES[name](Run(given.rounds, given.connections)):
-            lines.append(_line(figure))
-            bars += [figure.bar] if figure.bar else []
-            print(lines[-1], flush=True)
+    tables: dict[str, list[str]] = {}
+    for section, measures in SECTIONS.items():
+        for name in given.measures or measures:
+            if name not in measures:
+                continue
+            if section not in tables:
+                tables[section] = [*_HEAD]
+                print("\n".join(_HEAD))
+            for figure in measures[name](run):
+                tables[section].append(_line(figure))
+                bars += [figure.bar] if figure.bar else []
+                print(tables[section][-1], flush=True)
     if given.write:
-        _write(lines, given.rounds)
+        text = _RESULTS.read_text()
+        for section, lines in tables.items():
+            text = between_marks(text, section, [f"{_when(given.rounds)} Bold: the goal is missed.", "", *lines])
+        _RESULTS.write_text(text)
         if bars:
             _draw(bars, given.rounds, given.connections)
 
@@ -51,13 +62,6 @@ def _line(figure: Figure) -> str:
     value = f"{figure.value:,.2f} {figure.unit}"
     cells = (figure.what, f"**{value}**" if missed else value, goal, figure.detail, "; ".join(figure.doubts))
     return f"| {' | '.join(cells)} |"
-
-
-def _write(lines: list[str], rounds: int) -> None:
-    text = _RESULTS.read_text()
-    head, tail = text.partition(_BEGIN)[0], text.partition(_END)[2]
-    when = f"{_when(rounds)} Bold: the goal is missed."
-    _RESULTS.write_text("\n".join([head + _BEGIN, when, "", *lines, _END + tail]))
 
 
 def _draw(bars: list[chart.Bar], rounds: int, connections: int) -> None:

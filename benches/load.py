@@ -10,7 +10,19 @@ from benches.messages import requests
 from benches.programs import Program
 from jasaweb_rt._core import LoadClient, LoadReport
 
-__all__ = ["ALL_CORES", "CLIENT_CORES", "SERVER_CORES", "Connections", "Load", "connected", "pin_client"]
+__all__ = [
+    "ALL_CORES",
+    "BUSY",
+    "CLIENT_CORES",
+    "SERVER_CORES",
+    "Connections",
+    "Load",
+    "busy_client",
+    "connected",
+    "on_cores",
+    "own_cpu",
+    "pin_client",
+]
 
 # The first and the last that this process may use: two threads of one core seldom stand so far apart.
 _CORES = sorted(os.sched_getaffinity(0))
@@ -21,8 +33,8 @@ _RECEIVE_SECONDS = 30.0
 _QUIET_SECONDS = 0.5
 _LOOK_SECONDS = 0.05
 _SETTLE_SECONDS = 1.0
-# Beyond this share of its core the client may have been what was measured.
-_BUSY = 0.9
+BUSY = 0.9
+"""Beyond this share of its core a client may have been what was measured."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Load:
         """Why the load should not be believed."""
         if self.expected not in (None, self.deliveries) or self.closed:
             yield f"{self.deliveries:,} of {self.expected or 0:,} arrived, {self.closed} closed"
-        yield from _busy_client(self.client_busy)
+        yield from busy_client(self.client_busy)
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ class Connections:
 
     def connect_doubts(self) -> Iterator[str]:
         """Why `seconds` should not be believed."""
-        yield from _busy_client(self.client_busy)
+        yield from busy_client(self.client_busy)
 
     def publish(self, *, rate: float, count: int, size: int = 256) -> Load:
         """Sends `count` messages of `size` bytes to everyone, `rate` a second, and waits for all receipts."""
@@ -82,13 +94,13 @@ class Connections:
         `meanwhile` runs here while the program publishes.
         """
         self.client.clear()
-        cpu, own, began = self.program.cpu_seconds(), _own_cpu(), time.monotonic()
+        cpu, own, began = self.program.cpu_seconds(), own_cpu(), time.monotonic()
         self.program.tell(order)
         meanwhile()
         self.program.answer("published")
         report = self.receipts(expected)
         elapsed = time.monotonic() - began
-        used, used_here = (now - before for now, before in zip(_own_cpu(), own, strict=True))
+        used, used_here = (now - before for now, before in zip(own_cpu(), own, strict=True))
         lasts = sorted(last - stamp for stamp, _, last in report.publications)
         # Less than `elapsed` only where the client rests between messages, and then they do not overlap. What goes to
         # few is under way for so short that most of the client's work comes behind it.
@@ -135,10 +147,10 @@ def connected(
     try:
         with Program(command, cores) as program:
             asked = requests((f"user-{number // per_user}" for number in range(count)), deflate=deflate)
-            cpu, (own, _) = program.cpu_seconds(), _own_cpu()
+            cpu, (own, _) = program.cpu_seconds(), own_cpu()
             program.tell(f"open {count}")
             opened, seconds = client.connect(program.address, asked, wait=_CONNECT_SECONDS)
-            busy = (_own_cpu()[0] - own) / seconds if count else 0.0
+            busy = (own_cpu()[0] - own) / seconds if count else 0.0
             if opened != count:
                 raise RuntimeError(f"{opened} of {count} connections are open: {client.report().refused}")
             program.answer("opened")
@@ -154,11 +166,23 @@ def pin_client() -> None:
     os.sched_setaffinity(0, CLIENT_CORES)
 
 
-def _own_cpu() -> tuple[float, float]:
+@contextlib.contextmanager
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """Keeps this thread, and the threads and programs that it starts, to `cores` for as long as the block."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def own_cpu() -> tuple[float, float]:
     """Processor time that this process has used, and this thread of it, which looks on while the clients read."""
     return time.process_time(), time.thread_time()
 
 
-def _busy_client(share: float) -> Iterator[str]:
-    if share > _BUSY:
+def busy_client(share: float) -> Iterator[str]:
+    """The doubt that the load client was the limit, where it used such a `share` of its core that it may have been."""
+    if share > BUSY:
         yield f"the client was busy for {share:.0%} of the time"

@@ -52,8 +52,11 @@ def _text(size: int) -> bytes:
     return ",".join(items).encode()
 
 
-def requests(users: Iterable[str], *, deflate: bool = False) -> list[bytes]:
-    """An upgrade request with a token for each of `users`; `deflate`: with the offer that browsers make."""
+def requests(users: Iterable[str], *, deflate: bool = False, query: str = "") -> list[bytes]:
+    """An upgrade request with a token for each of `users`.
+
+    `deflate`: with the offer that browsers make. `query`: of the address, with its question mark.
+    """
     # Programs under measurement make messages as well, and not all of them have this package.
     import jwt
 
@@ -61,7 +64,7 @@ def requests(users: Iterable[str], *, deflate: bool = False) -> list[bytes]:
     claims = {"aud": "websocket", "role": "client", "name": "", "iat": now, "exp": now + _TOKEN_SECONDS}
     offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" if deflate else b""
     return [
-        b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"GET /ws" + query.encode() + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         + offer
         + b"Authorization: Bearer "

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["FLOOR", "Program", "fan_out", "spinning"]
+__all__ = ["FLOOR", "Program", "durable", "fan_out", "spinning"]
 
 _ROOT = Path(__file__).parent.parent
 _STOP_SECONDS = 20.0
@@ -27,6 +27,12 @@ FLOOR = (str(_ROOT / "target" / "release" / "jasaweb_rt_floor"),)
 def fan_out(*, workers: int = 1, **options: float) -> tuple[str, ...]:
     """The command of our server; `options` as `FanoutServer` takes them."""
     return (sys.executable, "-m", "benches.servers.fan_out", json.dumps({"workers": workers, **options}))
+
+
+def durable(database_url: str, **settings: object) -> tuple[str, ...]:
+    """The command of our gateway on a database; `settings` as `jasaweb_rt.config.Settings` takes them."""
+    given = json.dumps({"database_url": database_url, **settings})
+    return (sys.executable, "-m", "benches.servers.durable", given)
 
 
 @contextlib.contextmanager

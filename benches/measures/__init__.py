@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+from benches.measures.bookkeeping import log
 from benches.measures.calls import absent, distinct
+from benches.measures.commits import bulk, receipt, writers
 from benches.measures.compression import deflate
 from benches.measures.connections import churn, memory, storm
 from benches.measures.disturbances import slow, spinning
@@ -10,28 +12,37 @@ from benches.measures.figures import RATIO, Figure, Run
 from benches.measures.floods import flood, moderate
 from benches.measures.pace import cost, last, scale
 from benches.measures.peers import peers
+from benches.measures.resumption import reconnect
 from benches.measures.threads import workers
 
-__all__ = ["MEASURES", "RATIO", "Figure", "Run"]
+__all__ = ["MEASURES", "RATIO", "SECTIONS", "Figure", "Measure", "Run"]
 
-MEASURES: dict[str, Callable[[Run], Iterator[Figure]]] = {
-    each.__name__: each
-    for each in (
-        cost,
-        last,
-        workers,
-        flood,
-        moderate,
-        absent,
-        distinct,
-        storm,
-        memory,
-        spinning,
-        slow,
-        deflate,
-        scale,
-        churn,
-        peers,
-    )
+Measure = Callable[[Run], Iterator[Figure]]
+
+_CORE: tuple[Measure, ...] = (
+    cost,
+    last,
+    workers,
+    flood,
+    moderate,
+    absent,
+    distinct,
+    storm,
+    memory,
+    spinning,
+    slow,
+    deflate,
+    scale,
+    churn,
+    peers,
+)
+_DURABLE: tuple[Measure, ...] = (receipt, writers, bulk, reconnect, log)
+
+SECTIONS: dict[str, dict[str, Measure]] = {
+    "figures": {each.__name__: each for each in _CORE},
+    "durable figures": {each.__name__: each for each in _DURABLE},
 }
-"""By name, in the order of the table of goals; what has none comes last."""
+"""Measures by name, in the order of their tables of goals; what has no goal comes last. A section has a place of its
+own in RESULTS.md, between marks that bear its name."""
+MEASURES: dict[str, Measure] = {name: each for section in SECTIONS.values() for name, each in section.items()}
+"""All of them."""
