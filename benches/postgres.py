@@ -119,6 +119,8 @@ def postgres() -> Iterator[Postgres]:
     logging.getLogger(EmbeddedPostgres.__module__).setLevel(logging.ERROR)
     _BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-postgres-", dir=_BUILD) as folder, on_cores(ALL_CORES):
+        # Whoever runs the server instead of root has to come through.
+        Path(folder).chmod(0o711)
         server = EmbeddedPostgres(Path(folder) / "data")
         try:
             server.start()
