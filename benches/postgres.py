@@ -64,14 +64,14 @@ class Database:
         with self.session() as session:
             return session.run(statement, *arguments)
 
-    def wait_for(self, condition: str, *arguments: object, seconds: float = _WAIT_SECONDS) -> bool:
-        """Returns true once the statement `condition` does, or false after so many seconds."""
-        deadline = time.monotonic() + seconds
+    def wait_for(self, condition: str, *arguments: object, look: float = _LOOK_SECONDS) -> bool:
+        """Returns true once the statement `condition` does, looking every `look` seconds, or false after a minute."""
+        deadline = time.monotonic() + _WAIT_SECONDS
         with self.session() as session:
             while not session.run(condition, *arguments):
                 if time.monotonic() > deadline:
                     return False
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(look)
         return True
 
 
@@ -119,6 +119,8 @@ def postgres() -> Iterator[Postgres]:
     logging.getLogger(EmbeddedPostgres.__module__).setLevel(logging.ERROR)
     _BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-postgres-", dir=_BUILD) as folder, on_cores(ALL_CORES):
+        # Whoever runs the server instead of root has to come through.
+        Path(folder).chmod(0o711)
         server = EmbeddedPostgres(Path(folder) / "data")
         try:
             server.start()

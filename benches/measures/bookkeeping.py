@@ -4,54 +4,82 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from benches.durable import IS_LOGGED, IS_RELAYED, Receipts, announce, online, watch
+from benches.durable import IS_LOGGED, Receipts, announce, online, watch
+from benches.load import Connections
 from benches.measures.figures import RATIO, Figure, Run
-from benches.postgres import Database, postgres
+from benches.postgres import Database, Session, postgres
 
 __all__ = ["log"]
 
 _RATE, _COUNT = 1, 10
-# What was sent is written a second or two later, and what has arrived once more.
-_WRITE_SECONDS = 6.0
+# What was sent is written a second or two later, and what has arrived once more: before that it is not looked for.
+_WRITE_SECONDS = 3.0
+_LOOK_SECONDS = 0.5
 
 
 def log(run: Run) -> Iterator[Figure]:
     """Announcements to everyone, at an easy pace, with the message log and without."""
-    found: dict[str, list[Receipts]] = {"durable": [], "off": []}
+    users = run.connections
+    on: list[float] = []
+    off: list[float] = []
     doubts: list[str] = []
     with postgres() as server:
         for _ in range(run.rounds):
-            for mode, seen in found.items():
-                with server.database(run.connections) as database:
-                    seen.append(_paced(database, run.connections, mode))
-                    doubts += [f"{mode}: {doubt}" for doubt in seen[-1].doubts()]
-                    rows = run.connections * (1 + _COUNT) if mode == "durable" else 0
-                    if not database.run(IS_LOGGED, rows):
-                        doubts.append(f"{mode}: not all was in the log by then, and known to have arrived")
-    on, off = (statistics.median(receipts.cpu_each for receipts in seen) for seen in found.values())
+            with server.database(users) as database, online(database, users, message_log="durable") as connections:
+                seen, seconds, complete = _logged(database, connections)
+            on.append(seen.cpu_each)
+            doubts += [f"on: {doubt}" for doubt in seen.doubts()]
+            doubts += [] if complete else ["on: not all was in the log a minute later, and known to have arrived"]
+            with server.database(users) as database, online(database, users, message_log="off") as connections:
+                seen = _unlogged(database, connections, seconds)
+            off.append(seen.cpu_each)
+            doubts += [f"off: {doubt}" for doubt in seen.doubts()]
+    value, base = statistics.median(on), statistics.median(off)
     yield Figure(
-        f"message log on against off, {_RATE} announcement/s to {run.connections:,} users: the gateway's CPU",
-        on / off,
+        f"message log on against off, {_RATE} announcement/s to {users:,} users: the gateway's CPU",
+        value / base,
         RATIO,
         1.5,
-        f"{on:.1f} µs a delivery against {off:.1f} µs",
+        f"{value:.1f} µs a delivery against {base:.1f} µs",
         tuple(doubts),
     )
 
 
-def _paced(database: Database, users: int, mode: str) -> Receipts:
-    """What arrived; processor time counts until all of it is written down, and as long where nothing is."""
-    with online(database, users, message_log=mode) as connections, database.session() as session:
+def _logged(database: Database, users: Connections) -> tuple[Receipts, float, bool]:
+    """What arrived, how many seconds it took until all of it was written down, and whether it was."""
+    complete: list[bool] = []
 
-        def act(count: int) -> int:
-            began = time.monotonic()
-            for number in range(count):
-                time.sleep(max(0.0, began + number / _RATE - time.monotonic()))
-                announce(session)
-            time.sleep(max(0.0, began + count / _RATE + _WRITE_SECONDS - time.monotonic()))
-            return count * users
+    def act(session: Session, count: int, rows: int) -> int:
+        _announce(session, count)
+        time.sleep(_WRITE_SECONDS)
+        complete.append(database.wait_for(IS_LOGGED, rows, look=_LOOK_SECONDS))
+        return count * users.count
 
-        watch(connections, lambda: act(1))
-        if not database.wait_for(IS_RELAYED):
-            raise RuntimeError("the first announcement was not relayed")
-        return watch(connections, lambda: act(_COUNT))
+    with database.session() as session:
+        watch(users, lambda: act(session, 1, users.count))
+        began = time.monotonic()
+        seen = watch(users, lambda: act(session, _COUNT, (1 + _COUNT) * users.count))
+        return seen, time.monotonic() - began, all(complete)
+
+
+def _unlogged(database: Database, users: Connections, seconds: float) -> Receipts:
+    """What arrived, looked at for as long."""
+
+    def act(session: Session) -> int:
+        began = time.monotonic()
+        _announce(session, _COUNT)
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+        return _COUNT * users.count
+
+    with database.session() as session:
+        watch(users, lambda: _announce(session, 1) * users.count)
+        return watch(users, lambda: act(session))
+
+
+def _announce(session: Session, count: int) -> int:
+    """Stores `count` announcements, and returns that."""
+    began = time.monotonic()
+    for number in range(count):
+        time.sleep(max(0.0, began + number / _RATE - time.monotonic()))
+        announce(session)
+    return count
