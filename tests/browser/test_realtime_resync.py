@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from tests.browser.client_page import START, Client, durable, stored
+from tests.browser.client_page import START, Client
 from tests.browser.conftest import Watch
-from tests.browser.scripted_server import ScriptedServer, ScriptedSocket
+from tests.support.scripted_server import ScriptedServer, ScriptedSocket, durable, stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -14,9 +14,9 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.browser import npm_modules
-from tests.browser.client_page import durable, stop_clock, stored
+from tests.browser.client_page import stop_clock
 from tests.browser.conftest import NewPage, Watch
-from tests.browser.scripted_server import STATIC, ScriptedServer, ScriptedSocket
+from tests.support.scripted_server import STATIC, ScriptedServer, ScriptedSocket, durable, stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
