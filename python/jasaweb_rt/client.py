@@ -5,7 +5,8 @@
             print(frame["type"], frame["data"])
 
 The iteration is what drives it: frames are read, and connections made anew, while somebody iterates. So there is no
-queue that could fill: a program that is slow to iterate is a slow consumer, and resumes.
+queue that could fill: a program that is slow to iterate is a slow consumer, and resumes. Whoever asks for the next
+frame has dealt with the one before; that is when a position is kept, where one is to be kept.
 """
 
 import asyncio
@@ -16,23 +17,33 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from jasaweb_rt.client_rules import Next, after_close, after_refusal, backoff, session_end
-from jasaweb_rt.exceptions import DatabaseUnavailableError, RealtimeError
+from jasaweb_rt.client_inbox import InboxPages, Page, PageFetcher
+from jasaweb_rt.client_pages import RETRIED, Frame, NoProgressError, Pager, drop
+from jasaweb_rt.client_position import FilePosition, Keeper, Position, PositionStore
+from jasaweb_rt.client_rules import Next, RealtimeClientError, after_close, after_refusal, backoff, session_end
 from jasaweb_rt.messages import now_timestamp, uuid7
 
-__all__ = ["Frame", "RealtimeClient", "RealtimeClientError", "TokenProvider"]
+__all__ = [
+    "FilePosition",
+    "Frame",
+    "InboxPages",
+    "Page",
+    "PageFetcher",
+    "Position",
+    "PositionStore",
+    "RealtimeClient",
+    "RealtimeClientError",
+    "TokenProvider",
+]
 
 logger = logging.getLogger(__name__)
-
-Frame = dict[str, Any]
-"""A frame as it came."""
 
 TokenProvider = Callable[[], Awaitable[str]]
 """Fetches a new connection token. What it raises ends the iteration, but for `OSError` (time-outs are one) and
@@ -43,16 +54,6 @@ _CLOSE_SECONDS = 5.0
 _STABLE_SECONDS = 10.0  # open so long, the backoff starts anew
 _REFRESH_BEFORE_SECONDS = 60.0
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
-
-
-class RealtimeClientError(RealtimeError):
-    """The connection has ended for good: the server wants it so, or the token is refused."""
-
-    def __init__(self, message: str, code: int | None = None, reason: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        """Close code or HTTP status, if there was one."""
-        self.reason = reason
 
 
 class RealtimeClient:
@@ -66,16 +67,20 @@ class RealtimeClient:
         last_seq: int | None = None,
         epoch: str | None = None,
         batch: bool = True,
+        fetch_page: PageFetcher | None = None,
+        position: PositionStore | None = None,
     ) -> None:
         """Sets up without connecting.
 
         Args:
             url: the `connectionUrl` of the token route, `ws:` or `wss:`.
             token: a connection token, good for one session at most, or a function that fetches a new one each time.
-            last_seq: resume after this `seq`; None: begin with what comes.
+            last_seq: resume after this `seq`; None: where `position` has it, else begin with what comes.
             epoch: the epoch that `last_seq` belongs to.
             batch: let the server put frames that wait together into one message, which costs both sides less; they are
                 handed out one by one in any case.
+            fetch_page: how to read what is too much for the server to replay; for instance `InboxPages`.
+            position: where the client's position is kept for the next start; for instance a `FilePosition`.
         """
         self.last_seq = last_seq
         """`seq` up to which everything was handed out; None before the first `sync`."""
@@ -86,8 +91,11 @@ class RealtimeClient:
         self._url = url
         self._token = token
         self._batch = batch
+        self._pager = None if fetch_page is None else Pager(fetch_page)
+        self._keeper = None if position is None else Keeper(position)
         self._socket: ClientConnection | None = None
         self._waiting: deque[Frame] = deque()
+        self._receiving: asyncio.Task[str | bytes] | None = None
         self._attempt = 0
         self._renewed = False
         self._closed = asyncio.Event()
@@ -105,6 +113,8 @@ class RealtimeClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None and self._keeper is not None:
+            self._keeper.settle(self.epoch, self.last_seq)
         await self.close()
 
     def __aiter__(self) -> AsyncIterator[Frame]:
@@ -113,25 +123,28 @@ class RealtimeClient:
     async def __anext__(self) -> Frame:
         """The next frame; control frames too.
 
-        After a `resync` frame, what lies between its `fromSeq` and `headSeq` is to be read by HTTP; the client goes on
-        behind that.
+        After a `resync` frame follow the pages that `fetch_page` reads, as frames with `readAt`, and then what came
+        meanwhile. Without `fetch_page`, what lies between its `fromSeq` and `headSeq` is the caller's to read, and the
+        client goes on behind that.
 
         Raises:
             RealtimeClientError: the connection has ended for good.
         """
+        if self._keeper is not None:
+            await self._keep(self._keeper)
         while not self._closed.is_set():
-            if self._waiting:
-                frame = self._waiting.popleft()
-                if self._is_new(frame):
-                    return frame
-                continue
+            frame = self._next_at_hand()
+            if frame is not None:
+                return frame
+            if self._keeper is not None:
+                await self._keeper.save()
             try:
                 socket = self._socket or await self._connect()
                 if socket is not None:
                     await self._receive(socket)
             except ConnectionClosed as closed:
                 code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
-                self._socket = None
+                self._forget_socket()
                 await self._go_on(after_close(code, reason), code, reason)
         raise StopAsyncIteration
 
@@ -158,16 +171,22 @@ class RealtimeClient:
         self._plan_refresh(token)
 
     async def close(self) -> None:
-        """Closes the socket with 1000 and ends the iteration."""
+        """Closes the socket with 1000, ends the iteration, and saves the position.
+
+        The frame that was handed out last counts as dealt with where `async with` is left without an exception.
+        """
         self._closed.set()
-        socket, self._socket = self._socket, None
+        socket = self._socket
+        self._forget_socket()
         if socket is not None:
             await socket.close()
+        if self._keeper is not None:
+            await self._keeper.save()
 
     async def _connect(self) -> ClientConnection | None:
         try:
             token = await self._fetch_token()
-        except (OSError, DatabaseUnavailableError) as error:
+        except RETRIED as error:
             logger.info("no token: %s", error)
             await self._go_on(Next("reconnect"))
             return None
@@ -210,26 +229,77 @@ class RealtimeClient:
         )
 
     async def _receive(self, socket: ClientConnection) -> None:
-        # Cancelling `recv` loses no message.
+        """Waits for a message, a page, or the time to refresh, and takes in what is there."""
+        page = None if self._pager is None else self._pager.under_way()
         wait = None if self._refresh_at is None else max(0, self._refresh_at - time.time())
         try:
             async with asyncio.timeout(wait):
-                text = await socket.recv()
+                text = await self._message_or(socket, page)
         except TimeoutError:
             self._refresh_at = None
             # Where this fails the session ends with 4001, and a new one begins.
-            with suppress(OSError, DatabaseUnavailableError):
+            with suppress(*RETRIED):
                 await self.refresh()
             return
-        message = json.loads(text)
-        self._waiting.extend(message if isinstance(message, list) else [message])
+        if text is not None:
+            message = json.loads(text)
+            self._waiting.extend(message if isinstance(message, list) else [message])
+        if self._pager is not None and page is not None and page.done():
+            await self._take_page(self._pager, page, socket)
 
-    def _is_new(self, frame: Frame) -> bool:
-        """Takes note of a frame; false for a durable one that was handed out before."""
+    async def _message_or(self, socket: ClientConnection, page: asyncio.Task[Page] | None) -> str | bytes | None:
+        """The next message; None where the page is there first."""
+        if page is None and self._receiving is None:
+            return await socket.recv()  # cancelled, it loses no message
+        if self._receiving is None:
+            self._receiving = asyncio.create_task(socket.recv())
+        receiving = self._receiving
+        # A task that is cancelled may have a message already; so it goes on, and the next call finds it.
+        if not receiving.done() and (page is None or not page.done()):
+            await asyncio.wait({receiving, page or receiving}, return_when=asyncio.FIRST_COMPLETED)
+        if receiving is not self._receiving or not receiving.done():
+            return None
+        self._receiving = None
+        return receiving.result()
+
+    async def _take_page(self, pager: Pager, task: asyncio.Task[Page], socket: ClientConnection) -> None:
+        try:
+            page = pager.take(task)
+        except NoProgressError as error:
+            logger.info("reconnecting: %s", error)
+            # What the server says to a new connection is the truth.
+            self._forget_socket()
+            await socket.close()
+            await self._go_on(Next("reconnect"))
+        else:
+            if page is not None:
+                self._count(page)
+
+    def _next_at_hand(self) -> Frame | None:
+        """The next frame to hand out, of those that are here; `last_seq` moves on with it."""
+        while True:
+            while self._waiting:
+                frame = self._waiting.popleft()
+                if self._is_due(frame):
+                    return frame
+            if self._pager is None:
+                return None
+            if (paged := self._pager.next_frame()) is not None:
+                self.last_seq = paged["seq"]
+                return paged
+            if (finished := self._pager.finish()) is None:
+                return None
+            self.last_seq, held = finished
+            self._waiting.extend(held)
+
+    def _is_due(self, frame: Frame) -> bool:
+        """Takes note of a frame; false for a durable one that was handed out before, or is to be later."""
         self._renewed = False
         kind, data, seq = frame["type"], frame["data"], frame.get("seq")
         if seq is not None:
             self._count(frame)
+            if self._pager is not None and self._pager.hold(frame):
+                return False
             if self.last_seq is not None and seq <= self.last_seq:
                 return False
             self.last_seq = seq
@@ -241,10 +311,25 @@ class RealtimeClient:
             self.last_seq = data["headSeq"] if resumed is None else resumed
             self._count(data)
         elif kind == "resync":
-            self.epoch, self.last_seq, self.rev = data["epoch"], data["headSeq"], -1
+            self._resync(data)
         elif kind == "read":
             self._count(data)
         return True
+
+    def _resync(self, data: Frame) -> None:
+        epoch, begin, head = data["epoch"], data["fromSeq"], data["headSeq"]
+        if self._pager is None:
+            self.epoch, self.last_seq, self.rev = epoch, head, -1
+            return
+        if epoch == self.epoch and self.last_seq is not None and self.last_seq <= begin:
+            # The server goes by what it has sent, and some of that may not be handed out.
+            begin = self.last_seq
+            if self._pager.extend(head):
+                return
+        else:
+            self.rev = -1
+        self.epoch, self.last_seq = epoch, begin
+        self._pager.begin(begin, head)
 
     def _count(self, counters: Frame) -> None:
         if counters["rev"] > self.rev:
@@ -268,6 +353,24 @@ class RealtimeClient:
         logger.info("disconnected (%s %s); next try in %.1f s", code, reason, delay)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closed.wait(), delay)
+
+    def _forget_socket(self) -> None:
+        """What came by it and is not handed out comes again by the next."""
+        self._socket = None
+        self._waiting.clear()
+        if self._receiving is not None:
+            drop(self._receiving)
+            self._receiving = None
+        if self._pager is not None:
+            self._pager.stop()
+
+    async def _keep(self, keeper: Keeper) -> None:
+        """Before anything more is handed out."""
+        if self.last_seq is None and (found := await keeper.load()) is not None:
+            self.epoch, self.last_seq = found.epoch, found.last_seq
+        keeper.settle(self.epoch, self.last_seq)
+        if keeper.overdue:
+            await keeper.save()
 
     async def _fetch_token(self) -> str:
         return self._token if isinstance(self._token, str) else await self._token()

@@ -8,7 +8,18 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["MAX_DELAY", "MIN_DELAY", "Next", "after_close", "after_refusal", "backoff", "session_end"]
+from jasaweb_rt.exceptions import RealtimeError
+
+__all__ = [
+    "MAX_DELAY",
+    "MIN_DELAY",
+    "Next",
+    "RealtimeClientError",
+    "after_close",
+    "after_refusal",
+    "backoff",
+    "session_end",
+]
 
 MIN_DELAY = 0.5
 MAX_DELAY = 30.0
@@ -16,6 +27,16 @@ MAX_DELAY = 30.0
 _RETRY_AFTER = re.compile(r"retry after (\d{1,8}) ms")
 _STAY_CLOSED = frozenset({1000, 4004, 4500})
 _FIX_YOURSELF = frozenset({1003, 1007, 1009})
+
+
+class RealtimeClientError(RealtimeError):
+    """The connection has ended for good: the server wants it so, or the token is refused, or the session."""
+
+    def __init__(self, message: str, code: int | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        """Close code or HTTP status, if there was one."""
+        self.reason = reason
 
 
 class Next(msgspec.Struct, frozen=True):

@@ -8,8 +8,6 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.browser.scripted_server import Message
-
 LOG_IN = """(body) => fetch("/api/auth/login",
     { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) })"""
 """Logs in from the page; takes `{email, password}`."""
@@ -26,31 +24,6 @@ RECORD_TIMERS = """() => {
   window.delays = [];
   window.setTimeout = (callback, delay, ...rest) => { delays.push(delay); return original(callback, delay, ...rest); };
 }"""
-
-
-def durable(seq: int, *, unread: int = 0, rev: int | None = None, **data: object) -> Message:
-    return {
-        "type": "project_update",
-        "data": {"title": f"n{seq}", "message": "", **data},
-        "timestamp": "2026-01-01T00:00:00.000Z",
-        "id": f"id-{seq}",
-        "seq": seq,
-        "unread": unread,
-        "rev": seq if rev is None else rev,
-    }
-
-
-def stored(seq: int) -> Message:
-    return {
-        "id": f"id-{seq}",
-        "seq": seq,
-        "type": "project_update",
-        "title": f"n{seq}",
-        "message": "",
-        "data": {"projectId": "p"},
-        "readAt": None,
-        "createdAt": "2026-01-01T00:00:00.000Z",
-    }
 
 
 async def stop_clock(page: Page) -> None:

@@ -18,7 +18,7 @@ from tests.browser import npm_modules
 from tests.browser.accessibility import Axe
 from tests.browser.application import Application, application
 from tests.browser.client_page import RECORD_TIMERS, Client, stop_clock
-from tests.browser.scripted_server import STATIC, ScriptedServer, scripted_server
+from tests.support.scripted_server import STATIC, ScriptedServer, scripted_server
 from tests.support.tcp_relay import TcpRelay, tcp_relay
 
 CHROMIUM_FLAGS = [

@@ -8,10 +8,10 @@ import pytest
 from playwright.async_api import Route, expect
 
 from tests.browser.application import PASSWORD, Application
-from tests.browser.client_page import LOG_IN, durable
+from tests.browser.client_page import LOG_IN
 from tests.browser.conftest import NewPage
-from tests.browser.scripted_server import ScriptedServer
 from tests.browser.test_use_websocket import SCRIPT
+from tests.support.scripted_server import ScriptedServer, durable
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

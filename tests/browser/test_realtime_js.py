@@ -8,9 +8,9 @@ import json
 
 import pytest
 
-from tests.browser.client_page import START, Client, durable, stop_clock
+from tests.browser.client_page import START, Client, stop_clock
 from tests.browser.conftest import NewPage, Watch
-from tests.browser.scripted_server import STATIC, ScriptedServer
+from tests.support.scripted_server import STATIC, ScriptedServer, durable
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
-from tests.browser.client_page import START, Client, durable, stored
+from tests.browser.client_page import START, Client
 from tests.browser.conftest import Watch
-from tests.browser.scripted_server import ScriptedServer, ScriptedSocket
+from tests.support.scripted_server import ScriptedServer, ScriptedSocket, durable, stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -43,15 +44,41 @@ class TestPosition:
             await client.call(start)
             assert (await scripted.accept()).query == query
 
+    async def test_is_kept_behind_what_was_told(self, client: Client, scripted: ScriptedServer) -> None:
+        await client.call("""() => {
+          window.kept = [];
+          window.told = [];
+          window.client = new RealtimeClient({ storage: localStorage });
+          client.on("*", ({ seq }) => {
+            told.push(seq ?? 0);
+            kept.push(JSON.parse(localStorage.getItem("jasaweb_rt:user-1") ?? "{}").lastSeq ?? null);
+          });
+          client.connect();
+        }""")
+        socket = await scripted.accept()
+        await socket.sync(head=4)
+        await socket.send(durable(5), durable(6))
+        await client.until("told.length === 4")
+        assert await client.call("told") == [0, 0, 5, 6]
+        assert await client.call("kept") == [None, None, 4, 5]
+        assert await client.call("client.position.lastSeq") == 6
+        assert json.loads(await client.call("localStorage.getItem('jasaweb_rt:user-1')")) == {
+            "epoch": "E1",
+            "lastSeq": 6,
+        }
+
+    @pytest.mark.parametrize("kept", ["{broken", "null", "[]", '{"lastSeq":-1}', '{"lastSeq":"x","epoch":"E1"}'])
     async def test_storage_that_is_barred_or_spoilt_does_no_harm(
-        self, client: Client, scripted: ScriptedServer
+        self, client: Client, scripted: ScriptedServer, kept: str
     ) -> None:
         await client.call(
-            START.replace("(options) =>", "() =>").replace(
-                "(options)", "({ storage: { getItem: () => '{broken', setItem() { throw new Error('full'); } } })"
-            )
+            START.replace("(options) =>", "(kept) =>").replace(
+                "(options)", "({ storage: { getItem: () => kept, setItem() { throw new Error('full'); } } })"
+            ),
+            kept,
         )
         socket = await scripted.accept()
+        assert socket.query == {}
         await socket.sync(head=4)
         await socket.send(durable(5))
         await client.until_seq(5)
@@ -152,18 +179,86 @@ class TestResync:
         await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
         await client.until("client.getSnapshot().unread === 0")
 
-    async def test_a_sync_of_another_epoch_is_a_resync(self, client: Client, scripted: ScriptedServer) -> None:
-        scripted.notifications = [stored(1), stored(2)]
-        await client.start(lastSeq=40, epoch="E1")
-        await (await scripted.accept()).sync(head=2, epoch="E2")
+    async def test_a_position_beyond_the_head_starts_from_the_beginning(
+        self, client: Client, scripted: ScriptedServer
+    ) -> None:
+        """An older state of the same database was restored."""
+        scripted.notifications = [stored(1)]
+        socket = await self.resync(client, scripted, after=0, head=1)
+        await client.until_seq(1)
+        await socket.send(durable(2, unread=2, rev=2))
         await client.until_seq(2)
         assert await client.seqs() == [1, 2]
-        assert await client.call("seen.map((m) => m.type)") == [
-            "system_announcement",
-            "resync",
-            "project_update",
-            "project_update",
-        ]
+        assert await client.call("client.getSnapshot().unread") == 2
+
+    async def test_a_second_one_meanwhile_goes_on_from_where_the_client_is(
+        self, client: Client, scripted: ScriptedServer
+    ) -> None:
+        scripted.notifications = [stored(seq) for seq in range(1, 1001)]
+        go_on = asyncio.Event()
+
+        async def wait_at_second(page: int) -> None:
+            if page >= 2:
+                await go_on.wait()
+
+        scripted.before_page = wait_at_second
+        socket = await self.resync(client, scripted)
+        await client.until_seq(202)
+        # The server counts as sent what it told by the first one, and what it sent after that.
+        data = {"epoch": "E1", "fromSeq": 502, "headSeq": 990}
+        await socket.send(durable(501), durable(502))
+        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "z"}, durable(991))
+        await client.until("seen.filter((m) => m.type === 'resync').length === 2")
+        go_on.set()
+        await client.until_seq(991)
+        assert (await client.seqs())[:989] == list(range(3, 992))
+
+    async def test_another_epoch_meanwhile_starts_from_the_beginning(
+        self, client: Client, scripted: ScriptedServer
+    ) -> None:
+        scripted.notifications = [stored(seq) for seq in range(1, 501)]
+        go_on = asyncio.Event()
+
+        async def wait_at_second(page: int) -> None:
+            if page == 2:
+                await go_on.wait()
+
+        scripted.before_page = wait_at_second
+        socket = await self.resync(client, scripted)
+        await client.until_seq(202)
+        scripted.notifications = [stored(1), stored(2)]
+        data = {"epoch": "E2", "fromSeq": 0, "headSeq": 2}
+        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "z"}, durable(3, unread=3, rev=3))
+        await client.until("seen.at(-1).seq === 3")
+        go_on.set()
+        await socket.send(durable(4, unread=4, rev=4))
+        await client.until("seen.at(-1).seq === 4")
+        assert await client.seqs() == [*range(3, 203), 1, 2, 3, 4]
+
+    async def test_a_page_that_closes_the_client_is_told_nothing_more(
+        self, client: Client, scripted: ScriptedServer
+    ) -> None:
+        scripted.notifications = [stored(seq) for seq in range(1, 6)]
+        go_on = asyncio.Event()
+
+        async def wait(_: int) -> None:
+            await go_on.wait()
+
+        for last, begin in ((4, 2), (7, 4)):
+            go_on.clear()
+            scripted.before_page = wait
+            await client.start(lastSeq=begin, epoch="E1")
+            await client.call(f"void client.on('project_update', ({{ seq }}) => seq === {last} && client.close())")
+            socket = await scripted.accept()
+            await socket.welcome()
+            data = {"epoch": "E1", "fromSeq": begin, "headSeq": 5}
+            await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
+            await socket.send(*(durable(seq, unread=seq, rev=seq) for seq in (6, 7, 8)))
+            await client.until("client.getSnapshot().unread === 8")
+            go_on.set()
+            await client.until_state("closed")
+            assert await client.seqs() == list(range(begin + 1, last + 1))
+            assert await client.call("client.position.lastSeq") == last
 
     async def test_a_page_that_fails_is_fetched_after_a_new_connection(
         self, client: Client, scripted: ScriptedServer, watch: Watch

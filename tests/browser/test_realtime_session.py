@@ -9,9 +9,9 @@ import pytest
 
 from jasaweb_rt.auth.session_jwt import SESSION_SECONDS
 from tests.browser.application import PASSWORD, Application
-from tests.browser.client_page import LOG_IN, Client, durable, stop_clock, stored
+from tests.browser.client_page import LOG_IN, Client, stop_clock
 from tests.browser.conftest import NewPage, Watch
-from tests.browser.scripted_server import ScriptedServer, ScriptedSocket
+from tests.support.scripted_server import ScriptedServer, ScriptedSocket, durable, stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

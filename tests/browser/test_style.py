@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.browser.scripted_server import STATIC
+from tests.support.scripted_server import STATIC
 
 TEXT = [
     ("ink", "ground"),

@@ -14,9 +14,9 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.browser import npm_modules
-from tests.browser.client_page import durable, stop_clock, stored
+from tests.browser.client_page import stop_clock
 from tests.browser.conftest import NewPage, Watch
-from tests.browser.scripted_server import STATIC, ScriptedServer, ScriptedSocket
+from tests.support.scripted_server import STATIC, ScriptedServer, ScriptedSocket, durable, stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -175,14 +175,15 @@ class TestOneComponent:
         await components.expect_messages("a")
         await components.expect_status("a", "connecting false null 4001")
 
-    async def test_another_database_s_messages_begin_anew(
-        self, components: Components, scripted: ScriptedServer
+    @pytest.mark.parametrize("epoch", ["E1", "E2"], ids=["an older state of it", "another one"])
+    async def test_after_the_database_was_restored_messages_begin_anew(
+        self, components: Components, scripted: ScriptedServer, epoch: str
     ) -> None:
         socket = await components.open({"name": "a"})
         await socket.send(durable(1), durable(2))
         await components.expect_messages("a", "Connected", "n1", "n2")
         scripted.notifications = [stored(1), stored(2), stored(3)]
-        data = {"epoch": "E2", "fromSeq": 0, "headSeq": 3}
+        data = {"epoch": epoch, "fromSeq": 0, "headSeq": 3}
         await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
         await components.expect_messages("a", "n1", "n2", "n3")
 

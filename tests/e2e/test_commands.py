@@ -15,6 +15,7 @@ from tests.support.live_sockets import socket_of
 from tests.support.people import bearer, insert_people
 from tests.support.program import START_SECONDS, TOKEN_SECRET, Program, environment, names, program, run
 from tests.support.sockets import frame
+from tests.support.tcp_relay import tcp_relay
 
 
 async def test_help_and_version(tmp_path: Path) -> None:
@@ -128,6 +129,30 @@ async def test_notify_reaches_listen(server: Program, tmp_path: Path, database_u
         tmp_path, environ, "notify", "nobody", "--type", "user_message", "--title", "t", "--message", "m"
     )
     assert (code, "There is no user" in output) == (1, True)
+
+
+@pytest.mark.timeout(90)
+async def test_listen_goes_on_after_a_long_break(
+    server: Program, tmp_path: Path, database_url: str, connection: asyncpg.Connection
+) -> None:
+    async with tcp_relay("127.0.0.1", int((await server.url()).rsplit(":", 1)[1])) as relay:
+        url = f"ws://127.0.0.1:{relay.port}/ws"
+        async with program(
+            tmp_path, environment(database_url), "listen", "--user", "client", "--url", url
+        ) as listening:
+            await listening.line('"type":"sync"')
+            await relay.cut()
+            await connection.execute(
+                """
+                insert into public.real_time_notifications (id, user_id, type, title, message)
+                select 'n' || i, 'client', 'user_message', '', '' from generate_series(1, 700) as i order by i
+                """
+            )
+            await relay.start()
+            await listening.line('"seq":700,', 60)
+            told = [json.loads(line) for line in listening.output.splitlines() if line.startswith("{")]
+            assert [frame["id"] for frame in told if "seq" in frame] == [f"n{number}" for number in range(1, 701)]
+            assert await listening.end(signal.SIGINT) == 0
 
 
 async def test_listen_with_a_token_that_is_refused_ends(server: Program, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ class TcpRelay:
 
     def __init__(self, host: str, port: int) -> None:
         self.port = 0
-        self._target = (host, port)
+        self.target = (host, port)
+        """Where new connections are led."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -34,7 +35,7 @@ class TcpRelay:
         self._writers.add(writer)
         far: asyncio.StreamWriter | None = None
         try:
-            far_reader, far = await asyncio.open_connection(*self._target)
+            far_reader, far = await asyncio.open_connection(*self.target)
             self._writers.add(far)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, far))

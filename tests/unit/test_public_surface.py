@@ -36,7 +36,18 @@ SURFACE = {
     | DOMAIN_EVENTS,
     "jasaweb_rt.plugin": {"Identify", "Identity", "RealtimePlugin"},
     "jasaweb_rt.realtime": {"Frame", "NewNotification", "NotificationType", "Realtime", "Role"},
-    "jasaweb_rt.client": {"Frame", "RealtimeClient", "RealtimeClientError", "TokenProvider"},
+    "jasaweb_rt.client": {
+        "FilePosition",
+        "Frame",
+        "InboxPages",
+        "Page",
+        "PageFetcher",
+        "Position",
+        "PositionStore",
+        "RealtimeClient",
+        "RealtimeClientError",
+        "TokenProvider",
+    },
 }
 
 

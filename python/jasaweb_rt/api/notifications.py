@@ -58,6 +58,17 @@ class Inbox(msgspec.Struct, frozen=True, rename="camel"):
     unread: int
     rev: int
 
+    @classmethod
+    def of(cls, page: notifications.Inbox) -> "Inbox":
+        """As it goes out."""
+        return cls(
+            items=[NotificationBody.of(item) for item in page.items],
+            total=page.total,
+            head_seq=page.head_seq,
+            unread=page.unread,
+            rev=page.rev,
+        )
+
 
 class CountersBody(msgspec.Struct, frozen=True):
     """The unread count and its version: an older `rev` is to be ignored."""
@@ -84,13 +95,7 @@ class NotificationsController(Controller):
         """Pages through the caller's notifications."""
         async with services.connection() as connection:
             page = await notifications.inbox(connection, request.user.id, after, limit, unread_only=unread)
-        return Inbox(
-            items=[NotificationBody.of(item) for item in page.items],
-            total=page.total,
-            head_seq=page.head_seq,
-            unread=page.unread,
-            rev=page.rev,
-        )
+        return Inbox.of(page)
 
     @post("/read", status_code=200, guards=[must_be_signed_in], responses=documented(400, 401, 403, 409, 503))
     async def mark_read(

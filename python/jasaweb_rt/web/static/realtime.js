@@ -1,13 +1,13 @@
 /**
  * One socket that stays up, resumes where it broke off, and gives each durable message once, in order.
- * docs/browser.md explains what is public.
+ * docs/browser.md says what is public.
  *
  * @typedef {{type: string, data: any, timestamp: string, id: string, seq?: number}} Message
  * @typedef {"idle" | "connecting" | "open" | "waiting" | "closed"} State
  * @typedef {{state: State, unread: number | null, code: number, reason: string}} Snapshot
  * @typedef {{token: string, connectionUrl: string}} Token
  * @typedef {{baseUrl?: string, getToken?: () => Promise<Token>, lastSeq?: number, epoch?: string,
- *   storage?: Pick<Storage, "getItem" | "setItem">, batch?: boolean}} Options
+ *   storage?: Storage, batch?: boolean}} Options
  */
 
 const FINAL = [401, 403, 1000, 1003, 1007, 1009, 4004, 4500];
@@ -160,7 +160,8 @@ export class RealtimeClient {
     }
     if (this.#position.lastSeq != null) return;
     try {
-      this.#position = { ...JSON.parse(this.#options.storage.getItem("jasaweb_rt:" + user)) };
+      const { epoch, lastSeq } = JSON.parse(this.#options.storage.getItem("jasaweb_rt:" + user));
+      if (lastSeq >= 0) this.#position = { epoch, lastSeq };
     } catch {} // none, or barred
   }
 
@@ -173,16 +174,13 @@ export class RealtimeClient {
       this.#set({ state: "open", code: 0, reason: "" });
     }
     const { type, data, seq } = message;
-    const { epoch } = this.#position;
     if (seq != null) {
       this.#count(message);
       const resync = this.#resync;
       if (!resync) this.#deliver(message);
       else if (resync.held.push(message) > MAX_HELD) Object.assign(resync, { goal: seq, held: [] });
-    } else if (type === "resync" || (type === "sync" && epoch && data.epoch !== epoch)) {
-      this.#emit({ ...message, type: "resync" });
-      this.#catchUp(data);
     } else {
+      if (type === "resync") this.#catchUp(data);
       if (type === "sync") this.#moveTo(data.resumedFrom ?? data.headSeq, data.epoch);
       if (type === "sync" || type === "read") this.#count(data);
       this.#emit(message);
@@ -190,27 +188,31 @@ export class RealtimeClient {
   }
 
   #deliver(message) {
-    if (message.seq <= this.#position.lastSeq) return;
+    if (!this.#socket || message.seq <= this.#position.lastSeq) return;
     this.#moveTo(message.seq);
     this.#emit(message);
   }
 
   /** Reads by HTTP, then goes on with what came meanwhile. */
-  async #catchUp({ epoch, fromSeq = 0, headSeq }) {
+  async #catchUp({ epoch, fromSeq, headSeq }) {
     const resync = (this.#resync = { goal: headSeq, held: [] });
-    this.#moveTo(fromSeq, epoch);
-    this.#rev = -1;
+    // Else on from the position.
+    if (epoch !== this.#position.epoch || !(this.#position.lastSeq <= fromSeq)) {
+      this.#moveTo(fromSeq, epoch);
+      this.#rev = -1;
+    }
     try {
-      let seq = fromSeq;
+      let seq = this.#position.lastSeq;
       do {
         const page = await this.#http("GET", `/api/notifications?after=${seq}&limit=200`);
-        if (resync === this.#resync) this.#count(page);
-        for (const { title, message, data, createdAt: timestamp, ...rest } of page.items)
-          if (resync === this.#resync) this.#deliver({ ...rest, data: { title, message, ...data }, timestamp });
         if (resync !== this.#resync) return;
-        const reached = page.items.at(-1)?.seq ?? page.headSeq; // the rest was deleted
-        if (seq < resync.goal && !(reached > seq)) throw Error("No progress");
-        this.#moveTo((seq = reached));
+        this.#count(page);
+        for (const { title, message, data, createdAt: timestamp, ...rest } of page.items)
+          this.#deliver({ ...rest, data: { title, message, ...data }, timestamp });
+        const before = seq;
+        seq = page.items.at(-1)?.seq ?? page.headSeq; // the rest was deleted
+        if (before < resync.goal && !(seq > before)) throw Error("No progress");
+        if (!page.items.length) this.#moveTo(seq);
       } while (seq < resync.goal);
       this.#resync = null;
       for (const message of resync.held) this.#deliver(message);
@@ -221,9 +223,6 @@ export class RealtimeClient {
 
   #moveTo(lastSeq, epoch = this.#position.epoch) {
     this.#position = { epoch, lastSeq };
-    try {
-      this.#options.storage.setItem("jasaweb_rt:" + this.#user, JSON.stringify(this.#position));
-    } catch {} // none, full, or barred
   }
 
   /** An older count never replaces a newer one. */
@@ -275,7 +274,7 @@ export class RealtimeClient {
   #onPageEvent = ({ type }) => {
     this.#onTick();
     const { state } = this.#snapshot;
-    const away = type === "offline" || type === "pagehide";
+    const away = ["offline", "pagehide"].includes(type);
     if (away ? state === "waiting" : document.hidden || state === "connecting") return;
     if (!away && state === "open") return this.#probe();
     this.#attempt = 0;
@@ -317,6 +316,10 @@ export class RealtimeClient {
   #emit(message) {
     this.#call(message.type, message);
     this.#call("*", message);
+    // Not before: it may come again.
+    try {
+      this.#options.storage.setItem("jasaweb_rt:" + this.#user, JSON.stringify(this.#position));
+    } catch {} // none, or barred
   }
 
   #call(name, value) {

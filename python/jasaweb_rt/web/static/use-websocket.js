@@ -93,8 +93,8 @@ class Store {
   }
 
   #onMessage(message) {
-    // Another database: what is in it comes anew.
-    if (message.type === "resync" && message.data.epoch !== this.#client.position.epoch) this.#messages = [];
+    // From the very beginning: another database, or an older state of it. What is in it comes anew.
+    if (message.type === "resync" && message.data.fromSeq === 0) this.#messages = [];
     else if (CONTROL.includes(message.type)) return;
     else this.#messages = newest([...this.#messages, message], this.#limit);
     this.#publish();

@@ -1,6 +1,7 @@
 """A real HTTP and WebSocket server whose every move the test makes: closes, repeats, floods, silence.
 
-It serves the browser client's own files, so that a page of one origin loads the client, fetches its token and connects.
+It serves the browser client's own files, so that a page of one origin loads the client, fetches its token and connects;
+the asyncio client needs no more of it than the inbox and the socket.
 """
 
 from __future__ import annotations
@@ -31,6 +32,31 @@ DEADLINE = 10.0
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+
+def durable(seq: int, *, unread: int = 0, rev: int | None = None, **data: object) -> Message:
+    return {
+        "type": "project_update",
+        "data": {"title": f"n{seq}", "message": "", **data},
+        "timestamp": "2026-01-01T00:00:00.000Z",
+        "id": f"id-{seq}",
+        "seq": seq,
+        "unread": unread,
+        "rev": seq if rev is None else rev,
+    }
+
+
+def stored(seq: int) -> Message:
+    return {
+        "id": f"id-{seq}",
+        "seq": seq,
+        "type": "project_update",
+        "title": f"n{seq}",
+        "message": "",
+        "data": {"projectId": "p"},
+        "readAt": None,
+        "createdAt": "2026-01-01T00:00:00.000Z",
+    }
 
 
 def token_for(user_id: str, session_seconds: float | None = None) -> str:
