@@ -20,7 +20,7 @@ from tests.support.sockets import frame
 async def test_help_and_version(tmp_path: Path) -> None:
     code, output = await run(tmp_path, environment(), "--help")
     assert code == 0
-    for command in ("serve", "migrate", "database-url", "token", "notify", "listen", "trace", "bench"):
+    for command in ("serve", "migrate", "database-url", "token", "notify", "listen", "trace", "check", "bench"):
         assert command in output
     assert (await run(tmp_path, environment(), "--version"))[0] == 0
     assert names(tmp_path) == []
@@ -41,6 +41,7 @@ async def test_help_and_version(tmp_path: Path) -> None:
         ["trace"],
         ["trace", "a", "b"],
         ["trace", "a", "--none"],
+        ["check", "all"],
         ["listen"],
         ["listen", "--user", "u", "--token", "t"],
     ],
