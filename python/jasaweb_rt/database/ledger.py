@@ -196,13 +196,16 @@ returning user_id
 # A head that is lost becomes the highest number that anything knows of: given twice, it would be taken for a repeat.
 _CORRECT = f"""
 with truth as (
-  select u.user_id, u.head_seq,
+  select u.user_id, u.head_seq, u.unread as counted,
          (select count(*) from public.real_time_notifications n where n.user_id = u.user_id and n.read_at is null)
            as unread,
          coalesce((select max(f.seq) from jasaweb_rt.feed f where f.user_id = u.user_id), 0) as last_seq
-  from jasaweb_rt.counters u where u.user_id = any ($1::text[])
+  from unnest($1::text[]) as wanted (user_id)
+  cross join lateral (
+    select c.user_id, c.head_seq, c.unread from jasaweb_rt.counters c where c.user_id = wanted.user_id offset 0
+  ) u
 ), due as (
-  select user_id, unread,
+  select user_id, unread, counted, head_seq as head_before,
          case when head_seq >= last_seq and head_seq >= 0 and user_id <> all ($2::text[]) then head_seq
               else greatest(
                 head_seq, last_seq, 0,
@@ -218,9 +221,10 @@ with truth as (
               ) end as head_seq
   from truth
 ), corrected as (
-  update jasaweb_rt.counters u set unread = due.unread, head_seq = due.head_seq, rev = u.rev + 1
-  from due where u.user_id = due.user_id and (u.unread, u.head_seq) is distinct from (due.unread, due.head_seq)
-  returning u.user_id
+  insert into jasaweb_rt.counters as u (user_id, head_seq, unread, rev)
+  select user_id, head_seq, unread, 1 from due where (counted, head_before) <> (unread, head_seq) order by user_id
+  on conflict (user_id) do update set head_seq = excluded.head_seq, unread = excluded.unread, rev = u.rev + 1
+  returning user_id
 ), told as (
   insert into jasaweb_rt.outbox (kind, user_id, detail)
   select 'read', user_id, '{{"ids": []}}' from corrected order by user_id
@@ -250,10 +254,12 @@ async def number_late(connection: asyncpg.Connection, places: Sequence[tuple[str
     somebody is changing. Returns how many were numbered. To be called as `correct_counters` is.
     """
     await _lock_notifications(connection)
-    await connection.execute(
-        "select from jasaweb_rt.counters where user_id = any ($1::text[]) order by user_id for no key update",
+    locked = await connection.fetch(
+        "select user_id from jasaweb_rt.counters where user_id = any ($1::text[]) order by user_id for no key update",
         list({user_id for user_id, _ in places}),
     )
+    counted = {row["user_id"] for row in locked}
+    due = [(user_id, notification_id) for user_id, notification_id in places if user_id in counted]
     # What is being deleted or given to another user would otherwise get a place that nobody takes away.
     done = await connection.execute(
         """
@@ -270,20 +276,24 @@ async def number_late(connection: asyncpg.Connection, places: Sequence[tuple[str
           ) place on true
           where place.found is null
         ), head as (
-          update jasaweb_rt.counters c set head_seq = c.head_seq + l.count, rev = c.rev + 1
-          from (select user_id, count(*) as count from late group by user_id) l where c.user_id = l.user_id
-          returning c.user_id, c.head_seq - l.count as before
+          insert into jasaweb_rt.counters as c (user_id, head_seq, unread, rev)
+          select user_id, count(*), 0, 1 from late group by user_id order by user_id
+          on conflict (user_id) do update set head_seq = c.head_seq + excluded.head_seq, rev = c.rev + 1
+          returning user_id, head_seq
         ), numbered as (
           insert into jasaweb_rt.feed (user_id, seq, notification_id)
-          select l.user_id, head.before + row_number() over (partition by l.user_id order by l.created_at, l.id), l.id
+          select l.user_id,
+                 head.head_seq - count(*) over (partition by l.user_id)
+                   + row_number() over (partition by l.user_id order by l.created_at, l.id),
+                 l.id
           from late l join head on head.user_id = l.user_id
           returning user_id, seq
         )
         insert into jasaweb_rt.outbox (kind, user_id, seq)
         select 'notification', user_id, seq from numbered order by user_id, seq
         """,
-        [user_id for user_id, _ in places],
-        [notification_id for _, notification_id in places],
+        [user_id for user_id, _ in due],
+        [notification_id for _, notification_id in due],
     )
     count = _row_count(done)
     if count:
