@@ -9,7 +9,7 @@ from jasaweb_rt.database.message_log import MESSAGE_ID
 
 NOTIFICATIONS = 1_000_000
 USERS = 50_000
-CONNECTIONS = 200_000
+CONNECTIONS = 100_000
 MESSAGES_EACH = 5
 """Of a connection, but for the oldest quarter, which have none left."""
 OF_HEAVY = 20_000

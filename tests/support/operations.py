@@ -185,6 +185,10 @@ WHOLE = {
     "delete_dangling_rows": "mends the outbox",
     "count_except": "asked once, when a demo starts",
 }
-"""Functions that read whole tables by their nature, and why they may."""
+"""Functions that read whole tables by their nature, and why they may.
+
+So does what others do for everybody: an announcement to all, an administrator's search among all users, their lists of
+all projects and invoices.
+"""
 
 OPERATIONS = [*PROGRAMS, *INBOX, *DELIVERY, *BOOKKEEPING, *SITE, *MENDING]

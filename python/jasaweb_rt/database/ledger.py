@@ -107,9 +107,17 @@ order by user_id
 
 
 async def damaged_users(connection: asyncpg.Connection) -> AsyncIterator[DamagedUser]:
-    """All of them, in order, by one statement that reads every table once. To be used in a transaction."""
+    """All of them, in order, by one statement that reads every table once. To be used in a transaction of its own."""
+    # All rows are wanted, and in the order of an index they would be fetched from all over the disk.
+    await connection.execute(
+        "set local enable_indexscan = off; set local enable_indexonlyscan = off; set local enable_bitmapscan = off"
+    )
     async for row in connection.cursor(_DAMAGED_USERS, prefetch=1000):
         yield DamagedUser(*row)
+    await connection.execute(
+        "set local enable_indexscan = default; set local enable_indexonlyscan = default; "
+        "set local enable_bitmapscan = default"
+    )
 
 
 async def size(connection: asyncpg.Connection) -> Size:
