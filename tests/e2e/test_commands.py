@@ -21,7 +21,7 @@ from tests.support.tcp_relay import tcp_relay
 async def test_help_and_version(tmp_path: Path) -> None:
     code, output = await run(tmp_path, environment(), "--help")
     assert code == 0
-    for command in ("serve", "migrate", "database-url", "token", "notify", "listen", "trace", "bench"):
+    for command in ("serve", "migrate", "database-url", "token", "notify", "listen", "trace", "check", "bench"):
         assert command in output
     assert (await run(tmp_path, environment(), "--version"))[0] == 0
     assert names(tmp_path) == []
@@ -42,6 +42,7 @@ async def test_help_and_version(tmp_path: Path) -> None:
         ["trace"],
         ["trace", "a", "b"],
         ["trace", "a", "--none"],
+        ["check", "all"],
         ["listen"],
         ["listen", "--user", "u", "--token", "t"],
     ],

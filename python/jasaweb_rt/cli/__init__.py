@@ -8,6 +8,8 @@ import rich_click as click
 from click.exceptions import Abort, ClickException, Exit
 
 from jasaweb_rt.cli.bench import bench
+from jasaweb_rt.cli.check import check
+from jasaweb_rt.cli.common import EXIT_CODE_OF_ERRORS
 from jasaweb_rt.cli.database_url import database_url
 from jasaweb_rt.cli.listen import listen
 from jasaweb_rt.cli.migrate import migrate
@@ -21,7 +23,7 @@ __all__ = ["main"]
 
 
 class Commands(click.RichGroup):
-    """Turns errors into one sentence and an exit code: 2 for bad usage or configuration, 1 otherwise."""
+    """Turns errors into a sentence and an exit code: 2 for bad usage or configuration, else 1 or the command's own."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs a command."""
@@ -32,7 +34,7 @@ class Commands(click.RichGroup):
             ctx.exit(2)
         except RealtimeError as error:
             _say(error)
-            ctx.exit(1)
+            ctx.exit(ctx.meta.get(EXIT_CODE_OF_ERRORS, 1))
         except BrokenPipeError:
             # Whoever read our output has enough. Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,7 +48,7 @@ class Commands(click.RichGroup):
                 _say(
                     f"Unexpected {type(error).__name__}: {error}; run it again with `jasaweb-rt --debug …` for details"
                 )
-            ctx.exit(1)
+            ctx.exit(ctx.meta.get(EXIT_CODE_OF_ERRORS, 1))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,5 +66,5 @@ def _say(error: object) -> None:
     click.echo(f"Error: {sentence}{'' if sentence.endswith('?') else '.'}", err=True)
 
 
-for command in (serve, migrate, database_url, token, notify, listen, trace, bench):
+for command in (serve, migrate, database_url, token, notify, listen, trace, check, bench):
     main.add_command(command)

@@ -12,7 +12,10 @@ from jasaweb_rt.config import Settings
 from jasaweb_rt.database.embedded import EmbeddedPostgres, running_url
 from jasaweb_rt.exceptions import DatabaseUnavailableError
 
-__all__ = ["database_in_use", "log_to_stderr", "reachable_database"]
+__all__ = ["EXIT_CODE_OF_ERRORS", "database_in_use", "log_to_stderr", "plain", "reachable_database"]
+
+EXIT_CODE_OF_ERRORS = "jasaweb_rt.exit_code_of_errors"
+"""Key of `click.Context.meta`: with what a command exits on an error, where 1 has a meaning of its own."""
 
 
 def database_in_use(settings: Settings) -> str:
@@ -55,3 +58,8 @@ def log_to_stderr(context: click.Context) -> None:
     # Libraries say what is worth an operator's time from warnings on; below that they say headers, which hold tokens.
     for name in ("uvicorn", "websockets", "asyncio", "litestar"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def plain(words: str) -> str:
+    """`words` without what a terminal would obey: titles and user agents are anybody's."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 import rich_click as click
 
-from jasaweb_rt.cli.common import database_in_use
+from jasaweb_rt.cli.common import database_in_use, plain
 from jasaweb_rt.config import Settings, load_settings
 from jasaweb_rt.database import pool
 from jasaweb_rt.domain import traces
@@ -31,7 +31,7 @@ def trace(notification_id: str, as_json: bool) -> None:
         click.echo(msgspec.json.encode(found))
         return
     for what, words in _story(found):
-        click.echo(f"{what:<14}{_plain(words)}")
+        click.echo(f"{what:<14}{plain(words)}")
 
 
 async def _find(url: str, notification_id: str, settings: Settings) -> TraceBody:
@@ -68,7 +68,7 @@ def _relayed(found: TraceBody) -> str:
         return "yes"
     if found.waiting is None:
         if found.seq is None:
-            return "no, and it will not be; insert it anew with the triggers on"
+            return "no, and it will not be, but by `jasaweb-rt check --mend`"
         return "no; clients find it in the inbox, or when they resume"
     since = f" since {found.waiting.since}" if found.waiting.since else ""
     if not found.waiting.relay_runs:
@@ -99,8 +99,3 @@ def _connection(connection: TracedConnection) -> str:
     where = f"{connection.connection_id} from {connection.client_ip or 'an unknown address'}"
     agent = f", {connection.user_agent}" if connection.user_agent else ""
     return f"{connection.sent_at} to {where} ({connection.status}, since {connection.connected_at}{agent}): {arrived}"
-
-
-def _plain(words: str) -> str:
-    """Without what a terminal would obey: titles and user agents are anybody's."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)

@@ -46,7 +46,7 @@ async def list_for(connection: asyncpg.Connection, user_id: str | None) -> list[
     rows = await connection.fetch(
         f"""
         select {_COLUMNS} from public.invoices i join public.projects p on p.id = i.project_id
-        where $1::text is null or p.user_id = $1 order by i.created_at desc, i.id
+        where {"$1::text is null" if user_id is None else "p.user_id = $1"} order by i.created_at desc, i.id
         """,  # noqa: S608
         user_id,
     )

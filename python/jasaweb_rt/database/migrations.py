@@ -195,8 +195,9 @@ async def _check_triggers(connection: asyncpg.Connection) -> None:
     absent = sorted(_TRIGGERS - {row["tgname"] for row in rows})
     if absent:
         raise MigrationError(
-            f"The table real_time_notifications has lost its triggers ({', '.join(absent)}): enable them, or where the "
-            "table was made anew, run DROP SCHEMA jasaweb_rt CASCADE and migrate again, which numbers its rows anew"
+            f"The table real_time_notifications has lost its triggers ({', '.join(absent)}): enable them "
+            "and run `jasaweb-rt check --mend`, or where the table was made anew, run DROP SCHEMA jasaweb_rt CASCADE "
+            "and migrate again, which numbers its rows anew"
         )
 
 

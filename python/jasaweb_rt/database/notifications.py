@@ -115,21 +115,24 @@ async def insert_for_users(
     One statement, which reads who there is as it writes; returns the ids in the order of the users' ids. Locks as
     `insert_many` does.
     """
+    # One text each: a plan that is kept for any arguments would read all users for the few that are meant.
+    which = 'u.role = $5::text::public."Role"' if role is not None else "$5::text is null"
+    if user_ids is not None:
+        which += " and u.id = any ($6::text[])"
     rows = await connection.fetch(
-        """
+        f"""
         insert into public.real_time_notifications (id, user_id, type, title, message, data, created_at)
         select gen_random_uuid()::text, u.id, $1::text::public."NotificationType", $2, $3, $4::text::jsonb,
                now() at time zone 'UTC'
-        from public.users u
-        where ($5::text is null or u.role = $5::text::public."Role") and ($6::text[] is null or u.id = any ($6))
+        from public.users u where {which}
         order by u.id returning id
-        """,
+        """,  # noqa: S608  # ours
         type,
         title,
         message,
         None if data is None else msgspec.json.encode(data).decode(),
         role,
-        None if user_ids is None else list(user_ids),
+        *(() if user_ids is None else (list(user_ids),)),
     )
     return [row["id"] for row in rows]
 
@@ -138,6 +141,7 @@ async def inbox(
     connection: asyncpg.Connection, user_id: str, after: int = 0, limit: int = 50, unread_only: bool = False
 ) -> Inbox:
     """Up to `limit` notifications of `user_id` after the seq `after`, with the counters as of the same moment."""
+    # One by one in their order, until the page is full: how many of them are unread, the planner cannot know.
     rows = await connection.fetch(
         """
         select coalesce(c.head_seq, 0) as head_seq, coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev,
@@ -150,7 +154,10 @@ async def inbox(
           select f.seq, n.id, n.user_id, n.type::text, n.title, n.message, n.data::text,
                  n.read_at at time zone 'UTC' as read_at, n.created_at at time zone 'UTC' as created_at
           from jasaweb_rt.feed f
-          join public.real_time_notifications n on n.id = f.notification_id and n.user_id = f.user_id
+          cross join lateral (
+            select * from public.real_time_notifications n
+            where n.id = f.notification_id and n.user_id = f.user_id offset 0
+          ) n
           where f.user_id = $1 and f.seq > $2 and (not $4 or n.read_at is null)
           order by f.seq limit $3
         ) page on true

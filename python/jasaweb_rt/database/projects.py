@@ -63,7 +63,7 @@ async def list_for(connection: asyncpg.Connection, user_id: str | None) -> list[
     rows = await connection.fetch(
         f"""
         select {_COLUMNS} from public.projects p
-        where $1::text is null or user_id = $1 order by p.created_at desc, id
+        where {"$1::text is null" if user_id is None else "user_id = $1"} order by p.created_at desc, id
         """,  # noqa: S608
         user_id,
     )

@@ -45,9 +45,12 @@ async def find_by_email(connection: asyncpg.Connection, email: str) -> tuple[Use
 
 async def list_ids_by_role(connection: asyncpg.Connection, role: Role | None) -> list[str]:
     """Ids of all users with `role`, or of all users where it is None, in order."""
-    rows = await connection.fetch(
-        'select id from public.users where $1::text is null or role = $1::text::public."Role" order by id', role
-    )
+    if role is None:
+        rows = await connection.fetch("select id from public.users order by id")
+    else:
+        rows = await connection.fetch(
+            'select id from public.users where role = $1::text::public."Role" order by id', role
+        )
     return [row["id"] for row in rows]
 
 
@@ -72,8 +75,9 @@ async def search(
         limit: users at most.
         offset: users to pass over.
     """
-    matching = """
-        from public.users where ($1::text is null or role = $1::text::public."Role") and id <> $2
+    of_role = "$1::text is null" if role is None else 'role = $1::text::public."Role"'
+    matching = f"""
+        from public.users where {of_role} and id <> $2
           and (position(lower($3) in lower(name)) > 0 or $4 and position(lower($3) in lower(email)) > 0)
     """
     rows = await connection.fetch(
