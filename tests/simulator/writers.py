@@ -184,6 +184,9 @@ _SAY: dict[Say, Callable[[Author, asyncpg.Connection, Statement], Awaitable[list
 
 
 def _is_lost(error: Exception, connection: asyncpg.Connection) -> bool:
+    if isinstance(error, asyncpg.InternalClientError):
+        # The server has said goodbye, and the end of the connection has not come yet.
+        return True
     if isinstance(error, asyncpg.PostgresError) and str(error.sqlstate).startswith(("08", "57P", *_LOST)):
         return True
     # A connection that broke is reported in many ways; whatever it was, it is closed now.
