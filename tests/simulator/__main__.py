@@ -47,7 +47,7 @@ async def _runs(seeds: list[int], minutes: float) -> list[int]:
         total.add(report)
         print(
             f"seed {seed:>9}: {report.faults.total():>3} faults, {report.notifications:>6,} notifications, "
-            f"{report.seen:>7,} seen, {time.monotonic() - began:.0f} s",
+            f"{report.seen:>7,} seen, {time.monotonic() - began:.0f} s, {report.settled_seconds:.0f} of them to settle",
             flush=True,
         )
     _tell(total, runs, failed)

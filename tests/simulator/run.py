@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -26,7 +27,7 @@ from tests.support.ledger import check_ledger
 KEPT = Path("build/simulator")
 """Where the logs of a run that failed are kept, a folder for each seed."""
 
-_RUN_SECONDS = 200.0
+_RUN_SECONDS = 400.0
 _SETTLE_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 
@@ -52,22 +53,25 @@ class Report:
     """Ended by a fault."""
     syncs: int = 0
     resyncs: int = 0
+    settled_seconds: float = 0.0
+    """From the last fault until every device had everything; of several runs the longest."""
 
     def add(self, other: "Report") -> None:
         """Adds up two runs."""
         self.faults += other.faults
         for name in ("notifications", "seen", "paged", "transactions", "lost_transactions", "syncs", "resyncs"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.settled_seconds = max(self.settled_seconds, other.settled_seconds)
 
 
-async def simulate(seed: int) -> Report:
-    """Runs the plan of a seed.
+async def simulate(seed: int, parent: Path = Path("/tmp")) -> Report:
+    """Runs the plan of a seed, in a folder of its own below `parent`, which is gone at the end.
 
     Raises:
         SimulationError: something was lost, doubled or out of order, or did not end in time.
     """
     plan = draw(seed)
-    with tempfile.TemporaryDirectory(prefix="jasaweb-simulator-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="jasaweb-simulator-", dir=parent, ignore_cleanup_errors=True) as folder:
         try:
             async with asyncio.timeout(_RUN_SECONDS):
                 report, complaints = await _run(plan, Path(folder))
@@ -102,8 +106,10 @@ async def _run(plan: Plan, folder: Path) -> tuple[Report, list[str]]:
                 acting.create_task(follow(script, partial(harm_device, receiver), report.faults))
         for link in links:
             link.heal()
+        healed_at = time.monotonic()
         await world.ready()
         complaints = await _settle(world, plan, receivers)
+        report.settled_seconds = time.monotonic() - healed_at
         async with world.database() as connection:
             complaints += await _complaints_about_tables(connection, authors)
             report.notifications = await connection.fetchval("select count(*) from public.real_time_notifications")

@@ -36,8 +36,8 @@ _SERVER = {
     "MESSAGE_RATE": "0",
 }
 
-# Killed; stopped as it was told; the database was away when it started.
-_EXPECTED_ENDS = {-signal.SIGKILL, 0, 1}
+# Killed; told to stop before it could listen to that; stopped as it was told; the database was away when it started.
+_EXPECTED_ENDS = {-signal.SIGKILL, -signal.SIGTERM, 0, 1}
 
 
 class World:
