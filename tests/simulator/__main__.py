@@ -5,6 +5,7 @@ SIMULATE_MINUTES (10) says how long seeds are drawn; every one is told, and what
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import time
@@ -21,6 +22,8 @@ def main() -> None:
     options.add_argument("--seed", type=int, action="append", help="runs this seed only; may be given more than once")
     options.add_argument("--times", type=int, default=1, help="how often each given seed is run")
     given = options.parse_args()
+    # PostgreSQL's owner tells of each end of it; here that is what happens all the time.
+    logging.getLogger("jasaweb_rt").addHandler(logging.NullHandler())
     seeds = (given.seed or []) * given.times
     minutes = float(os.environ.get("SIMULATE_MINUTES", _DEFAULT_MINUTES))
     try:
@@ -42,6 +45,7 @@ async def _runs(seeds: list[int], minutes: float) -> list[int]:
             report = await simulate(seed)
         except SimulationError as failure:
             failed.append(seed)
+            total.add(failure.report)
             print(failure, flush=True)
             continue
         total.add(report)

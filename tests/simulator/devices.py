@@ -112,8 +112,6 @@ class Receiver:
             self.syncs += 1
             self._epoch = data["epoch"]
             self._count(data)
-            if data["resumedFrom"] != self.position and not self.seen:
-                self.complaints.append(f"{self._name} resumed from {data['resumedFrom']}, not from {self.position}")
         elif kind == "resync":
             self.resyncs += 1
             self._epoch = data["epoch"]

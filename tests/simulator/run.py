@@ -32,10 +32,6 @@ _SETTLE_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 
 
-class SimulationError(AssertionError):
-    """A run has failed: what is wrong, and how to repeat it."""
-
-
 @dataclass
 class Report:
     """What a run has met."""
@@ -64,31 +60,43 @@ class Report:
         self.settled_seconds = max(self.settled_seconds, other.settled_seconds)
 
 
+class SimulationError(AssertionError):
+    """A run has failed: what is wrong, and how to repeat it."""
+
+    def __init__(self, seed: int, complaints: Sequence[str], report: Report) -> None:
+        sentences = "\n  ".join(complaints)
+        super().__init__(
+            f"Seed {seed} has failed:\n  {sentences}\n"
+            f"To repeat it: .venv/bin/python -m tests.simulator --seed {seed}\n"
+            f"Logs and plan: {KEPT / str(seed)}"
+        )
+        self.report = report
+        """What it had met until then."""
+
+
 async def simulate(seed: int, parent: Path = Path("/tmp")) -> Report:
     """Runs the plan of a seed, in a folder of its own below `parent`, which is gone at the end.
 
     Raises:
         SimulationError: something was lost, doubled or out of order, or did not end in time.
     """
-    plan = draw(seed)
+    plan, report = draw(seed), Report()
     with tempfile.TemporaryDirectory(prefix="jasaweb-simulator-", dir=parent, ignore_cleanup_errors=True) as folder:
         try:
             async with asyncio.timeout(_RUN_SECONDS):
-                report, complaints = await _run(plan, Path(folder))
-        except (Exception, asyncio.CancelledError) as error:
+                complaints = await _run(plan, Path(folder), report)
+        except Exception as error:
             _keep_logs(seed, Path(folder))
-            if isinstance(error, asyncio.CancelledError):
-                raise
             said = "".join(traceback.format_exception(error)).rstrip()
-            raise SimulationError(_failure(seed, [said])) from error
+            raise SimulationError(seed, [said], report) from error
         if complaints:
             _keep_logs(seed, Path(folder))
-            raise SimulationError(_failure(seed, complaints))
+            raise SimulationError(seed, complaints, report)
         return report
 
 
-async def _run(plan: Plan, folder: Path) -> tuple[Report, list[str]]:
-    report = Report()
+async def _run(plan: Plan, folder: Path, report: Report) -> list[str]:
+    """Fills in `report`, and returns what was wrong."""
     async with (
         open_world(plan, folder) as world,
         _serving(world),
@@ -123,7 +131,7 @@ async def _run(plan: Plan, folder: Path) -> tuple[Report, list[str]]:
         report.paged += receiver.paged
         report.syncs += receiver.syncs
         report.resyncs += receiver.resyncs
-    return report, complaints
+    return complaints
 
 
 @contextlib.asynccontextmanager
@@ -199,15 +207,6 @@ async def _complaints_about_tables(connection: asyncpg.Connection, authors: Sequ
     if lost := confirmed - stored - deleted:
         found.append(f"confirmed and not in the table: {sorted(lost)[:5]} ({len(lost)} in all)")
     return found
-
-
-def _failure(seed: int, complaints: Sequence[str]) -> str:
-    sentences = "\n  ".join(complaints)
-    return (
-        f"Seed {seed} has failed:\n  {sentences}\n"
-        f"To repeat it: .venv/bin/python -m tests.simulator --seed {seed}\n"
-        f"Logs and plan: {KEPT / str(seed)}"
-    )
 
 
 def _keep_logs(seed: int, folder: Path) -> None:

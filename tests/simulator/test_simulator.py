@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulator.plan import Harm, draw
-from tests.simulator.run import simulate
+from tests.simulator.run import Report, SimulationError, simulate
 from tests.simulator.seeds import FAILED
 from tests.simulator.truth import Feed, Seen, complaints_about_device, complaints_about_feed
 
@@ -77,6 +77,13 @@ def test_numbers_with_a_hole_or_out_of_a_writers_order_are_found() -> None:
     assert complaints_about_feed(feed(1, 2, head=3), mortal=False)
     swapped = [Seen(1, "b", "user_message", {"by": "w", "n": 2}), Seen(2, "a", "user_message", {"by": "w", "n": 1})]
     assert complaints_about_feed(Feed("user", swapped, 2, 0), mortal=False)
+
+
+def test_a_failure_says_how_to_repeat_it() -> None:
+    said = str(SimulationError(14, ["device 3 of user-1: did not see [7] (1 in all)"], Report()))
+    assert "did not see [7]" in said
+    assert ".venv/bin/python -m tests.simulator --seed 14" in said
+    assert "build/simulator/14" in said
 
 
 @pytest.mark.timeout(500)
