@@ -27,6 +27,7 @@ class Link:
         self._target = target
         self._listener: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._away = False
         self._flows = asyncio.Event()
         self._flows.set()
@@ -37,8 +38,11 @@ class Link:
 
     async def listen(self) -> None:
         """Takes connections from now on."""
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_BUFFER)
-        self.port = self._listener.sockets[0].getsockname()[1]
+        listening = socket.create_server(("127.0.0.1", 0))
+        # Ours before anything is waited for, where this may be cancelled.
+        self._listener = await asyncio.start_server(self._accept, sock=listening, limit=_BUFFER, start_serving=False)
+        self.port = listening.getsockname()[1]
+        await self._listener.start_serving()
 
     async def stop(self) -> None:
         """Cuts everything and takes no more."""
@@ -47,6 +51,9 @@ class Link:
         if self._listener is not None:
             self._listener.close()
             await self._listener.wait_closed()
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     def heal(self) -> None:
         """Undoes every fault that lasts."""
@@ -106,6 +113,11 @@ class Link:
             self._away = False
         return True
 
+    def _accept(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        serving = asyncio.create_task(self._serve(reader, near))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         if self._away:
             near.transport.abort()
@@ -125,6 +137,8 @@ class Link:
                 if end is not None:
                     self._ends.discard(end)
                     end.transport.abort()
+                    with contextlib.suppress(OSError):
+                        await end.wait_closed()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         plug = socket.socket()
