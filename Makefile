@@ -8,7 +8,7 @@ PEERS_VENV := build/peers/venv
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak test test-rust test-python lint format lock vendor clean
+.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench-peers: $(PEERS_VENV)/.installed $(PEERS)/node_modules/.installed ## instal
 
 soak: $(VENV)/.core-release ## joins, floods, leaves for ten minutes (SOAK_MINUTES): nothing may grow
 	$(BIN)/python -m benches.soak
+
+simulate: $(VENV)/.core-dev ## faults of every kind for ten minutes (SIMULATE_MINUTES): nothing may be lost, doubled or out of order
+	$(BIN)/python -m tests.simulator $(SIMULATE_ARGS)
 
 test: test-rust test-python ## builds everything and runs every test
 

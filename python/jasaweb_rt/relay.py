@@ -12,6 +12,7 @@ import asyncpg
 
 from jasaweb_rt._core import FanoutServer, OverloadedError
 from jasaweb_rt.database import outbox
+from jasaweb_rt.database.errors import database_errors
 from jasaweb_rt.database.outbox import OutboxRow
 from jasaweb_rt.messages import durable_frame, read_frame
 
@@ -36,10 +37,11 @@ class Relay:
         """Whether it leads or stands by on a working connection."""
 
     async def run(self) -> None:
-        """Relays until the connection breaks, which raises what broke it; run it again then."""
+        """Relays until its connection breaks (`DatabaseUnavailableError`) or what it asks fails; run it again then."""
         connection = await self._connect()
         try:
-            await self._run(connection)
+            with database_errors(connection=connection):
+                await self._run(connection)
         finally:
             self.is_ready = False
             # Frees both locks at once; a polite goodbye could wait for a server that has gone.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,9 +11,8 @@ import asyncpg
 
 from tests.browser.application import Application
 from tests.support.embedded import running
+from tests.support.ports import free_port
 from tests.support.program import Program, environment, program, run
-
-_BELOW_EPHEMERAL = range(20_000, 32_000)
 
 
 class RestartableProgram:
@@ -24,7 +21,7 @@ class RestartableProgram:
     def __init__(self, folder: Path) -> None:
         self.app: Application
         self._folder = folder
-        self._environ = environment(PORT=str(_free_port()))
+        self._environ = environment(PORT=str(free_port()))
         self._program: Program
         self._stack = contextlib.AsyncExitStack()
 
@@ -56,13 +53,3 @@ class RestartableProgram:
                 yield connection
             finally:
                 await connection.close()
-
-
-def _free_port() -> int:
-    # Not one of those that the system lends out, or another socket could have it while the program is down: even a
-    # browser's own, whose attempt to connect would then meet itself.
-    while True:
-        port = random.choice(_BELOW_EPHEMERAL)  # noqa: S311  # spread, not secret
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -1,0 +1,146 @@
+"""Does what a plan's faults say; each says whether it met anything, and only then it counts."""
+
+import asyncio
+import contextlib
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+import asyncpg
+
+from tests.simulator.devices import Receiver
+from tests.simulator.links import Way
+from tests.simulator.plan import Fault, Harm
+from tests.simulator.world import World
+from tests.simulator.writers import WRITERS
+
+_RELAY, _GATEWAY = "jasaweb-rt relay", "jasaweb-rt gateway"
+_LONGEST_LOOK = 0.5
+_STATEMENT_SECONDS = 5.0
+_HOLD = 0.1
+
+_END = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1"
+
+# Looks without a pause, for the relay is there for less than a millisecond: its rows are read, and being published.
+_FIND_INSIDE = """
+create or replace function pg_temp.relay_inside(and_end boolean, seconds float) returns int language plpgsql as $$
+declare
+  found_pid int;
+  until timestamptz := clock_timestamp() + make_interval(secs => seconds);
+begin
+  loop
+    select pid into found_pid from pg_stat_activity
+    where application_name = 'jasaweb-rt relay' and state = 'idle in transaction' and query like '%with drained as%';
+    if found_pid is not null and and_end then
+      perform pg_terminate_backend(found_pid);
+    end if;
+    exit when found_pid is not null or clock_timestamp() > until;
+    perform pg_stat_clear_snapshot();
+  end loop;
+  return found_pid;
+end $$
+"""
+
+
+async def follow(script: Sequence[Fault], do: Callable[[Fault], Awaitable[bool]], done: Counter[Harm]) -> None:
+    """Carries out a script, fault by fault, and counts what met something."""
+    for fault in script:
+        await asyncio.sleep(fault.pause)
+        if await do(fault):
+            done[fault.harm] += 1
+
+
+async def harm_world(world: World, fault: Fault) -> bool:
+    """A fault of server, database or relay."""
+    match fault.harm:
+        case Harm.SERVER_KILLED:
+            return world.signal_server(signal.SIGKILL)
+        case Harm.SERVER_STOPPED:
+            return world.signal_server(signal.SIGTERM)
+        case Harm.SERVER_ASLEEP:
+            return await _put_to_sleep(world, fault.seconds)
+        case Harm.DATABASE_KILLED:
+            return world.signal_postgres(signal.SIGKILL)
+        case Harm.DATABASE_STOPPED_FAST:
+            return world.signal_postgres(signal.SIGINT)
+        case Harm.DATABASE_STOPPED_AT_ONCE:
+            return world.signal_postgres(signal.SIGQUIT)
+    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        # Where the database is away, there is nothing to be harmed.
+        async with asyncio.timeout(_STATEMENT_SECONDS), world.database() as connection:
+            return await _harm_backends(world, connection, fault)
+    return False
+
+
+async def harm_device(receiver: Receiver, fault: Fault) -> bool:
+    """A fault of a device or of its way to the server."""
+    link = receiver.link
+    match fault.harm:
+        case Harm.LINK_CUT:
+            return link.cut(abrupt=fault.abrupt)
+        case Harm.LINK_CUT_DOWN:
+            return await link.cut_within(Way.DOWN, fault.size, abrupt=fault.abrupt, seconds=fault.seconds)
+        case Harm.LINK_CUT_UP:
+            return await link.cut_within(Way.UP, fault.size, abrupt=fault.abrupt, seconds=fault.seconds)
+        case Harm.LINK_STALLED:
+            return await link.stall(fault.seconds)
+        case Harm.LINK_SLOW:
+            return await link.slow(fault.seconds / 10, fault.seconds)
+        case Harm.LINK_AWAY:
+            return await link.away(fault.seconds * 2)
+        case Harm.CLIENT_NOT_READING:
+            return await receiver.stop_reading(fault.seconds)
+        case Harm.CLIENT_RESTARTED:
+            return await receiver.restart()
+    raise ValueError(f"no fault of a device: {fault.harm}")
+
+
+async def _put_to_sleep(world: World, seconds: float) -> bool:
+    if not world.signal_server(signal.SIGSTOP):
+        return False
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        world.signal_server(signal.SIGCONT)
+    return True
+
+
+async def _harm_backends(world: World, connection: asyncpg.Connection, fault: Fault) -> bool:
+    match fault.harm:
+        case Harm.WRITERS_ENDED:
+            return bool(await connection.fetchval(_END, WRITERS))
+        case Harm.GATEWAY_ENDED:
+            return bool(await connection.fetchval(_END, _GATEWAY))
+        case Harm.RELAY_ENDED:
+            return bool(await connection.fetchval(_END, _RELAY))
+        case Harm.RELAY_ENDED_INSIDE:
+            return await _relay_inside(connection, and_end=True) is not None
+        case Harm.RELAY_HELD_INSIDE:
+            return await _hold_relay(world, connection)
+        case Harm.BACKEND_KILLED:
+            pid = await connection.fetchval(
+                "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() "
+                "order by random() limit 1"
+            )
+            return pid is not None and world.signal_backend(pid, signal.SIGKILL)
+    raise ValueError(f"no fault of a backend: {fault.harm}")
+
+
+async def _relay_inside(connection: asyncpg.Connection, *, and_end: bool) -> int | None:
+    """The relay's backend, between its reading of the outbox and its commit; None: it was not met there in time."""
+    await connection.execute(_FIND_INSIDE)
+    pid: int | None = await connection.fetchval("select pg_temp.relay_inside($1, $2)", and_end, _LONGEST_LOOK)
+    return pid
+
+
+async def _hold_relay(world: World, connection: asyncpg.Connection) -> bool:
+    """Its backend stops before it hears of the commit, by which time all was published; and then it never hears."""
+    pid = await _relay_inside(connection, and_end=False)
+    if pid is None or not world.signal_backend(pid, signal.SIGSTOP):
+        return False
+    try:
+        await asyncio.sleep(_HOLD)
+        await connection.execute("select pg_terminate_backend($1)", pid)
+    finally:
+        world.signal_backend(pid, signal.SIGCONT)
+    return True

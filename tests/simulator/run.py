@@ -1,0 +1,231 @@
+"""One run: the plan of a seed, carried out, and the verdict."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import asyncpg
+
+from jasaweb_rt.exceptions import DatabaseUnavailableError
+from tests.simulator.devices import Receiver, open_receivers
+from tests.simulator.faults import follow, harm_device, harm_world
+from tests.simulator.links import open_links
+from tests.simulator.plan import Harm, Plan, draw
+from tests.simulator.truth import Feed, complaints_about_device, complaints_about_feed, read_feeds
+from tests.simulator.world import World, open_world
+from tests.simulator.writers import Author
+from tests.support.ledger import check_ledger
+
+KEPT = Path("build/simulator")
+"""Where the logs of a run that failed are kept, a folder for each seed."""
+
+_RUN_SECONDS = 400.0
+_SETTLE_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
+
+
+@dataclass
+class Report:
+    """What a run has met."""
+
+    faults: Counter[Harm] = field(default_factory=Counter)
+    notifications: int = 0
+    """In the table at the end."""
+    seen: int = 0
+    """By all devices together."""
+    paged: int = 0
+    """Of these, by HTTP."""
+    transactions: int = 0
+    """Confirmed."""
+    lost_transactions: int = 0
+    """Ended by a fault."""
+    syncs: int = 0
+    resyncs: int = 0
+    settled_seconds: float = 0.0
+    """From the last fault until every device had everything; of several runs the longest."""
+
+    def add(self, other: "Report") -> None:
+        """Adds up two runs."""
+        self.faults += other.faults
+        for name in ("notifications", "seen", "paged", "transactions", "lost_transactions", "syncs", "resyncs"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.settled_seconds = max(self.settled_seconds, other.settled_seconds)
+
+
+class SimulationError(AssertionError):
+    """A run has failed: what is wrong, and how to repeat it."""
+
+    def __init__(self, seed: int, complaints: Sequence[str], report: Report) -> None:
+        sentences = "\n  ".join(complaints)
+        super().__init__(
+            f"Seed {seed} has failed:\n  {sentences}\n"
+            f"To repeat it: .venv/bin/python -m tests.simulator --seed {seed}\n"
+            f"Logs and plan: {KEPT / str(seed)}"
+        )
+        self.report = report
+        """What it had met until then."""
+
+
+async def simulate(seed: int, parent: Path = Path("/tmp")) -> Report:
+    """Runs the plan of a seed, in a folder of its own below `parent`, which is gone at the end.
+
+    Raises:
+        SimulationError: something was lost, doubled or out of order, or did not end in time.
+    """
+    plan, report = draw(seed), Report()
+    with tempfile.TemporaryDirectory(prefix="jasaweb-simulator-", dir=parent, ignore_cleanup_errors=True) as folder:
+        try:
+            async with asyncio.timeout(_RUN_SECONDS):
+                complaints = await _run(plan, Path(folder), report)
+        except Exception as error:
+            _keep_logs(seed, Path(folder))
+            said = "".join(traceback.format_exception(error)).rstrip()
+            raise SimulationError(seed, [said], report) from error
+        if complaints:
+            _keep_logs(seed, Path(folder))
+            raise SimulationError(seed, complaints, report)
+        return report
+
+
+async def _run(plan: Plan, folder: Path, report: Report) -> list[str]:
+    """Fills in `report`, and returns what was wrong."""
+    async with (
+        open_world(plan, folder) as world,
+        _serving(world),
+        open_links(world.port, len(plan.devices)) as links,
+        open_receivers(plan.devices, links, world.port) as receivers,
+    ):
+        authors = [Author(writer, plan.seed, world.url) for writer in plan.writers]
+        await world.ready()
+        async with asyncio.TaskGroup() as acting:
+            for author in authors:
+                acting.create_task(author.write())
+            for script in plan.scripts:
+                acting.create_task(follow(script, partial(harm_world, world), report.faults))
+            for receiver, script in zip(receivers, plan.device_scripts, strict=True):
+                acting.create_task(follow(script, partial(harm_device, receiver), report.faults))
+        for link in links:
+            link.heal()
+        healed_at = time.monotonic()
+        await world.ready()
+        complaints = await _settle(world, plan, receivers)
+        report.settled_seconds = time.monotonic() - healed_at
+        async with world.database() as connection:
+            complaints += await _complaints_about_tables(connection, authors)
+            report.notifications = await connection.fetchval("select count(*) from public.real_time_notifications")
+        complaints += [complaint for receiver in receivers for complaint in receiver.complaints]
+    complaints += world.complaints
+    for author in authors:
+        report.transactions += author.committed
+        report.lost_transactions += author.failed
+    for receiver in receivers:
+        report.seen += len(receiver.seen)
+        report.paged += receiver.paged
+        report.syncs += receiver.syncs
+        report.resyncs += receiver.resyncs
+    return complaints
+
+
+@contextlib.asynccontextmanager
+async def _serving(world: World) -> AsyncIterator[None]:
+    serving = asyncio.create_task(world.serve())
+    try:
+        yield
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+async def _settle(world: World, plan: Plan, receivers: Sequence[Receiver]) -> list[str]:
+    """Waits until every device has what the tables have, writes to all once more, and waits for that.
+
+    What is still wrong when the time is over is returned.
+    """
+    complaints = await _agreed(world, plan, receivers)
+    if not complaints:
+        async with world.database() as connection:
+            await connection.execute(
+                "insert into public.real_time_notifications (id, user_id, type, title, message, data) "
+                """select 'last-' || u, u, 'user_message', 'Last', u, '{"by": "the end", "n": 1}' """
+                "from unnest($1::text[]) as u",
+                plan.users,
+            )
+        complaints = await _agreed(world, plan, receivers)
+    return complaints
+
+
+async def _agreed(world: World, plan: Plan, receivers: Sequence[Receiver]) -> list[str]:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _SETTLE_SECONDS
+    while True:
+        try:
+            async with world.database() as connection:
+                feeds = await read_feeds(connection, plan.users)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DatabaseUnavailableError):
+            feeds = None
+        if feeds is not None:
+            late = [receiver for receiver in receivers if _is_behind(receiver, feeds[receiver.device.user])]
+            if not late or loop.time() > end:
+                return _compare(plan, receivers, feeds)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _is_behind(receiver: Receiver, feed: Feed) -> bool:
+    last = feed.notifications[-1].seq if feed.notifications else 0
+    return receiver.position < last or receiver.unread != feed.unread
+
+
+def _compare(plan: Plan, receivers: Sequence[Receiver], feeds: dict[str, Feed]) -> list[str]:
+    found = []
+    for user, feed in feeds.items():
+        found += complaints_about_feed(feed, mortal=user in plan.mortal)
+    for receiver in receivers:
+        user = receiver.device.user
+        name = f"device {receiver.device.number} of {user}"
+        found += complaints_about_device(name, receiver.seen, feeds[user], mortal=user in plan.mortal)
+        if receiver.unread != feeds[user].unread:
+            found.append(f"{name} shows {receiver.unread} unread, and the rows have {feeds[user].unread}")
+    return found
+
+
+async def _complaints_about_tables(connection: asyncpg.Connection, authors: Sequence[Author]) -> list[str]:
+    """Whether the tables agree with each other, and have all that was confirmed."""
+    await check_ledger(connection)
+    found = []
+    stored = {row["id"] for row in await connection.fetch("select id from public.real_time_notifications")}
+    confirmed = {key for author in authors for key in author.confirmed}
+    deleted = {key for author in authors for key in author.deleted}
+    if lost := confirmed - stored - deleted:
+        found.append(f"confirmed and not in the table: {sorted(lost)[:5]} ({len(lost)} in all)")
+    return found
+
+
+def _keep_logs(seed: int, folder: Path) -> None:
+    kept = KEPT / str(seed)
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for log in (*folder.glob("server-*.log"), *folder.glob("database/*.log")):
+        shutil.copy(log, kept)
+    (kept / "plan.txt").write_text(describe(draw(seed)))
+
+
+def describe(plan: Plan) -> str:
+    """A plan, to be read."""
+    lines = [f"seed {plan.seed}", f"mortal: {sorted(plan.mortal)}", *map(str, plan.devices)]
+    for number, script in enumerate((*plan.scripts, *plan.device_scripts)):
+        of = "world" if number < len(plan.scripts) else f"device {number - len(plan.scripts)}"
+        lines += [f"{of}: +{fault.pause:.3f} s {fault.harm} {fault.seconds:.3f} s" for fault in script]
+    for writer in plan.writers:
+        for transaction in writer.transactions:
+            said = ", ".join(f"{one.say} {len(one.users)} rows" for one in transaction.statements)
+            lines.append(f"{writer.name}: +{transaction.pause:.3f} s {said}{', undone' * transaction.undone}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,113 @@
+"""The short run: every seed that has ever failed. `make simulate` is the long one."""
+
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.simulator.plan import Harm, draw
+from tests.simulator.run import Report, SimulationError, simulate
+from tests.simulator.seeds import FAILED
+from tests.simulator.truth import Feed, Seen, complaints_about_device, complaints_about_feed
+
+
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("seed", FAILED)
+async def test_every_device_sees_what_the_table_has(seed: int) -> None:
+    report = await simulate(seed)
+    assert report.faults
+    assert report.seen
+
+
+def test_a_seed_draws_the_same_plan_each_time() -> None:
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+def test_every_fault_is_drawn() -> None:
+    plans = [draw(seed) for seed in range(60)]
+    drawn = {fault.harm for plan in plans for script in (*plan.scripts, *plan.device_scripts) for fault in script}
+    assert drawn == set(Harm)
+
+
+def seen(*numbers: int) -> list[Seen]:
+    return [Seen(number, f"n{number}", "user_message", {"by": "w", "n": number}) for number in numbers]
+
+
+def feed(*numbers: int, head: int) -> Feed:
+    return Feed("user", seen(*numbers), head, 0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((1, 2, 3), ""),
+        ((1, 3), "did not see [2]"),
+        ((1, 2), "did not see [3]"),
+        ((1, 2, 2, 3), "not in order: 2 comes after 2"),
+        ((1, 3, 2), "not in order: 3 comes after 1"),
+        ((1, 2, 3, 4), "saw what is not there: [4]"),
+        ((), "did not see [1, 2, 3]"),
+    ],
+)
+def test_a_list_that_is_not_the_tables_is_found(numbers: tuple[int, ...], words: str) -> None:
+    found = complaints_about_device("device", seen(*numbers), feed(1, 2, 3, head=3), mortal=False)
+    assert bool(found) == bool(words)
+    assert words in "".join(found)
+
+
+def test_another_content_is_found() -> None:
+    other = [*seen(1, 2), Seen(3, "n3", "user_message", {"by": "w", "n": 3, "more": True})]
+    assert complaints_about_device("device", other, feed(1, 2, 3, head=3), mortal=False)
+
+
+def test_what_was_deleted_may_have_been_seen() -> None:
+    table = feed(1, 3, head=4)
+    assert complaints_about_device("device", seen(1, 2, 3), table, mortal=True) == []
+    assert complaints_about_device("device", seen(1, 2, 3), table, mortal=False)
+    assert complaints_about_device("device", seen(1, 2, 3, 5), table, mortal=True)
+    assert complaints_about_device("device", seen(2, 3), table, mortal=True)
+
+
+def test_numbers_with_a_hole_or_out_of_a_writers_order_are_found() -> None:
+    assert complaints_about_feed(feed(1, 2, 3, head=3), mortal=False) == []
+    assert complaints_about_feed(feed(1, 3, head=3), mortal=False)
+    assert complaints_about_feed(feed(1, 2, head=3), mortal=False)
+    swapped = [Seen(1, "b", "user_message", {"by": "w", "n": 2}), Seen(2, "a", "user_message", {"by": "w", "n": 1})]
+    assert complaints_about_feed(Feed("user", swapped, 2, 0), mortal=False)
+
+
+def test_a_failure_says_how_to_repeat_it() -> None:
+    said = str(SimulationError(14, ["device 3 of user-1: did not see [7] (1 in all)"], Report()))
+    assert "did not see [7]" in said
+    assert ".venv/bin/python -m tests.simulator --seed 14" in said
+    assert "build/simulator/14" in said
+
+
+@pytest.mark.timeout(500)
+async def test_it_leaves_nothing_behind_when_it_is_cancelled() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        parent = Path(folder)
+        running = asyncio.create_task(simulate(2, parent))
+        async with asyncio.timeout(100):
+            while not {"server", "postgres"} <= set(works_below(parent)):
+                assert not running.done()
+                await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert works_below(parent) == []
+        assert list(parent.iterdir()) == []
+
+
+def works_below(folder: Path) -> list[str]:
+    """What runs with a working directory below `folder`: `postgres`, or `server` for anything else."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and (process / "cwd").readlink().is_relative_to(folder):
+                name = (process / "comm").read_text().strip()
+                found.append("postgres" if name == "postgres" else "server")
+    return found
