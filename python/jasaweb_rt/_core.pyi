@@ -294,8 +294,8 @@ class FanoutServer:
     def start(self) -> None:
         """Listens and returns.
 
-        OSError: the port cannot be had. ServerStoppedError: it was stopped before, or this is a fork of the process that
-        made it.
+        OSError: the port cannot be had. ServerStoppedError: it was stopped before, or this is a fork of the process
+        that made it.
         """
 
     def stop(self, drain_seconds: float = 10.0) -> None:

@@ -49,6 +49,7 @@ _START_SECONDS = 60.0
 _END_SECONDS = 5.0
 _LEAST_HOOK_SECONDS = 1.0
 _FINISH_SECONDS = 3.0
+_SYNC_RUNNERS = 2
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -228,7 +229,7 @@ class Gateway:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(_keep_running("relay", self._relay.run)),
-                    tasks.create_task(_keep_running("sync", sync.run)),
+                    *(tasks.create_task(_keep_running("sync", sync.run)) for _ in range(_SYNC_RUNNERS)),
                     tasks.create_task(_keep_running("comparison", sync.run_comparison)),
                     tasks.create_task(_keep_running("rates", self.rate_meter.run)),
                     tasks.create_task(_keep_running("recorder", recorder.run)),
@@ -286,7 +287,13 @@ class Gateway:
             yield connection
 
     async def _connect_relay(self) -> asyncpg.Connection:
-        return await pool.connect(self._database_url, application_name="jasaweb-rt relay")
+        # What it commits is that something was published. Where a crash of the database forgets that, it is published
+        # again, and every session knows it by its number; so the relay does not wait for the disk.
+        return await pool.connect(
+            self._database_url,
+            application_name="jasaweb-rt relay",
+            server_settings={"synchronous_commit": "off"},
+        )
 
 
 async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:

@@ -228,6 +228,9 @@ def error_frame(code: str, message: str, ref: str | None = None) -> bytes:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds and `Z`. A moment without a zone is taken as UTC."""
+    if moment.tzinfo is UTC:
+        # As nearly all are, and in half of the time.
+        return f"{moment.isoformat(timespec='milliseconds')[:-6]}Z"
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC)
     return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

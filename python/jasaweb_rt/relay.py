@@ -58,6 +58,7 @@ class Relay:
         pause = _LEAST_PAUSE
         while True:
             if await self._drain(connection):
+                pause = _LEAST_PAUSE
                 continue
             if not await outbox.try_lock(connection, outbox.WAKE_LOCK):
                 # A writer that skipped the wake-up is still open: look again, less and less often.
@@ -70,6 +71,8 @@ class Relay:
                 wake.clear()
                 if not await self._drain(connection):
                     await _wait(wake, _LOOK_ANYWAY_SECONDS)
+                    # Before the lock is given back, which is a journey that the first one would wait for.
+                    await self._drain(connection)
             finally:
                 if not connection.is_closed():
                     await outbox.unlock(connection, outbox.WAKE_LOCK)

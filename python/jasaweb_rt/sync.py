@@ -40,6 +40,8 @@ class Sync:
         self._epoch: str | None = None
         # One entry an open connection; a later request of a session replaces the earlier.
         self._waiting: dict[str, SyncRequest] = {}
+        # Connections whose request one of the runners is at.
+        self._in_hand: set[str] = set()
         self._wake = asyncio.Event()
 
     def request(self, request: SyncRequest) -> None:
@@ -57,10 +59,12 @@ class Sync:
         self._waiting.pop(connection_id, None)
 
     async def run(self) -> None:
-        """Answers until it is cancelled. While the database is away requests wait, and sessions with them."""
+        """Answers until it is cancelled. While the database is away requests wait, and sessions with them.
+
+        To be run twice at the same time: while the database reads for one, the other makes frames of what it has read.
+        """
         while True:
-            while self._waiting:
-                batch = list(itertools.islice(self._waiting.values(), _BATCH))
+            while batch := self._take():
                 try:
                     await self._answer(batch)
                 except DatabaseUnavailableError:
@@ -71,6 +75,8 @@ class Sync:
                     raise
                 else:
                     self._remove(batch)
+                finally:
+                    self._in_hand.difference_update(request.connection_id for request in batch)
             await self._wake.wait()
             self._wake.clear()
 
@@ -99,6 +105,13 @@ class Sync:
                 for _, unread, rev in [counters[user_id]]
             ]
         )
+
+    def _take(self) -> list[SyncRequest]:
+        """Requests that no runner is at, a batch at most; they are in hand from here on."""
+        free = (request for request in self._waiting.values() if request.connection_id not in self._in_hand)
+        batch = list(itertools.islice(free, _BATCH))
+        self._in_hand.update(request.connection_id for request in batch)
+        return batch
 
     def _remove(self, batch: Sequence[SyncRequest]) -> None:
         for request in batch:

@@ -181,3 +181,34 @@ async def test_a_request_waits_for_the_database_as_long_as_its_connection_is_ope
         await until(lambda: not sync.waiting)
     running.cancel()
     assert sync.waiting == 0
+
+
+async def test_two_runners_are_never_at_the_same_connection(syncing: FanoutServer) -> None:
+    trying = asyncio.Semaphore(0)
+    answers = asyncio.Queue[None]()
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[asyncpg.Connection]:
+        trying.release()
+        await answers.get()
+        raise DatabaseUnavailableError("It is away")
+        yield
+
+    sync = Sync(connect, syncing, 65_536)
+    running = [asyncio.create_task(sync.run()) for _ in range(2)]
+    async with opened(syncing, "user-1"), asyncio.timeout(10):
+        request = await next_request(syncing)
+        sync.request(request)
+        await trying.acquire()
+        # Asked once more while the first runner is at it: the second leaves it alone, and takes the next connection's.
+        sync.request(request)
+        async with opened(syncing, "user-2"):
+            other = await next_request(syncing)
+            sync.request(other)
+            await trying.acquire()
+            assert trying.locked()
+            sync.forget(other.connection_id)
+        sync.forget(request.connection_id)
+    for task in running:
+        task.cancel()
+    assert sync.waiting == 0
