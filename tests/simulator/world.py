@@ -76,8 +76,11 @@ class World:
         """Sends the server a signal; false where none runs just now."""
         if self._server is None or self._server.ended:
             return False
-        self._server.send_signal(number)
-        return True
+        # Not by the process object: it would take the exit code from asyncio, if the process has ended just now.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._server.pid, number)
+            return True
+        return False
 
     def signal_postgres(self, number: signal.Signals) -> bool:
         """Sends PostgreSQL a signal; false where it does not run just now. It is started again by its owner."""
