@@ -30,7 +30,7 @@ class Tokens:
 
 
 async def next_frame(client: RealtimeClient) -> Frame:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         return await anext(client)
 
 
@@ -87,7 +87,7 @@ async def test_closing_ends_the_iteration(server: FanoutServer) -> None:
         waiting = asyncio.ensure_future(collect(client))
         await until(lambda: server.stats().connections == 1)
         await client.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert await waiting == []
         assert [frame async for frame in client] == []
     await until(lambda: server.stats().connections == 0)

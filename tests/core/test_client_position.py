@@ -14,7 +14,7 @@ from jasaweb_rt.client_position import Keeper
 from tests.support.scripted_server import ScriptedServer, durable, scripted_server
 from tests.support.sockets import until
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 20.0
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from jasaweb_rt.client import Frame, InboxPages, RealtimeClient, RealtimeClientE
 from tests.support.scripted_server import Message, ScriptedServer, ScriptedSocket, durable, scripted_server, stored
 from tests.support.sockets import until
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 20.0
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ async def test_the_descriptor_wakes_an_event_loop(syncing: FanoutServer) -> None
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(syncing.fileno(), woken.set)
     try:
-        async with opened(syncing, "user-1"), asyncio.timeout(5):
+        async with opened(syncing, "user-1"), asyncio.timeout(20):
             await woken.wait()
     finally:
         loop.remove_reader(syncing.fileno())
@@ -169,7 +169,7 @@ async def test_a_request_waits_for_the_database_as_long_as_its_connection_is_ope
 
     sync = Sync(connect, syncing, 65_536)
     running = asyncio.create_task(sync.run())
-    async with opened(syncing, "user-1"), asyncio.timeout(10):
+    async with opened(syncing, "user-1"), asyncio.timeout(20):
         request = await next_request(syncing)
         sync.request(request)
         await trying.acquire()
@@ -196,7 +196,7 @@ async def test_two_runners_are_never_at_the_same_connection(syncing: FanoutServe
 
     sync = Sync(connect, syncing, 65_536)
     running = [asyncio.create_task(sync.run()) for _ in range(2)]
-    async with opened(syncing, "user-1"), asyncio.timeout(10):
+    async with opened(syncing, "user-1"), asyncio.timeout(20):
         request = await next_request(syncing)
         sync.request(request)
         await trying.acquire()

@@ -68,7 +68,7 @@ class TestWebSocketHandler:
                 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             ).encode()
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert await reader.readline() == b"HTTP/1.1 101 Switching Protocols\r\n"
         writer.close()
         await writer.wait_closed()

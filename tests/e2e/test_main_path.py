@@ -101,7 +101,7 @@ async def test_readiness_tells_details_to_the_metrics_networks_only(http: httpx.
         response = await http.get("/readyz", headers=headers)
         return response.status_code, response.json()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (await ready())[0] != 200:
             await asyncio.sleep(0.02)
     assert await ready() == (

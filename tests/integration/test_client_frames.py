@@ -210,5 +210,5 @@ async def test_a_users_frames_are_carried_out_in_order(gateway: Gateway, connect
         anna, citra = await joined(stack, gateway, "anna"), await joined(stack, gateway, "citra", "admin")
         for number in range(30):
             await send(anna, "user_message", {"toUserId": "citra", "subject": str(number), "content": "c"})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert [item["data"]["subject"] for item in await frames(citra, 30)] == [str(n) for n in range(30)]

@@ -116,7 +116,7 @@ async def test_writers_at_once_are_seen_in_commit_order(
 
 
 async def until_empty(connection: asyncpg.Connection) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while await connection.fetchval("select count(*) from jasaweb_rt.outbox"):
             await asyncio.sleep(0.01)
 

@@ -66,7 +66,7 @@ async def test_only_one_leads(database_url: str, connection: asyncpg.Connection)
     assert await outbox.try_lock(other, outbox.LEADER_LOCK)
     # A leader that is gone leads no more.
     other.terminate()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not await outbox.try_lock(connection, outbox.LEADER_LOCK):
             await asyncio.sleep(0.01)
 

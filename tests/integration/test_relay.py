@@ -38,7 +38,7 @@ async def test_a_server_that_said_goodbye_is_away_before_the_connection_ends(
         relay = Relay(connect_relay, FanoutServer(host="127.0.0.1", port=0, token_secret=SECRET))
         running = asyncio.create_task(relay.run())
         await until(lambda: relay.is_ready)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not await connection.fetchval(ASLEEP, relays[0].get_server_pid()):
                 await asyncio.sleep(0.005)
         await connection.execute("select pg_terminate_backend($1)", relays[0].get_server_pid())

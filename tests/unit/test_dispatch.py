@@ -54,7 +54,7 @@ def dispatching(handlers: Handlers) -> tuple[Dispatch, Server]:
 
 
 async def settle(handlers: Handlers, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(handlers.done) < count:
             await asyncio.sleep(0)
 

@@ -302,7 +302,7 @@ async def test_a_hook_that_does_not_let_itself_be_cancelled_does_not_hold_the_st
     assert "stubborn did not end in time; 0 events were left to it" in caplog.text
     assert not ended.is_set()
     end.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await ended.wait()
 
 
