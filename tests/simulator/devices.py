@@ -8,11 +8,11 @@ import httpx
 
 from jasaweb_rt import client_rules
 from jasaweb_rt.client import Frame, RealtimeClient, RealtimeClientError
+from jasaweb_rt.client_inbox import InboxPages
 from tests.simulator.links import Link
-from tests.simulator.paging import inbox_pages
 from tests.simulator.plan import Device
 from tests.simulator.truth import Seen
-from tests.support.people import bearer
+from tests.support.people import bearer, session_token
 
 _REQUEST_SECONDS = 5.0
 _LONGEST_BACKOFF = 0.2
@@ -36,7 +36,6 @@ class Receiver:
         self._http = httpx.AsyncClient(base_url=self._site, timeout=_REQUEST_SECONDS, headers=bearer(device.user))
         self._client: RealtimeClient | None = None
         self._epoch: str | None = None
-        self._counters: tuple[int, int | None] = (-1, None)
         self._reading = asyncio.Event()
         self._reading.set()
         self._life: asyncio.Task[None] | None = None
@@ -49,7 +48,7 @@ class Receiver:
     @property
     def unread(self) -> int | None:
         """The unread count that it shows."""
-        return self._counters[1]
+        return None if self._client is None else self._client.unread
 
     def start(self) -> None:
         """Begins a life, at the position where the last one ended."""
@@ -92,7 +91,11 @@ class Receiver:
     async def _live(self) -> None:
         try:
             self._client = RealtimeClient(
-                f"ws://127.0.0.1:{self.link.port}/ws", self._fetch_token, last_seq=self.position, epoch=self._epoch
+                f"ws://127.0.0.1:{self.link.port}/ws",
+                self._fetch_token,
+                last_seq=self.position,
+                epoch=self._epoch,
+                fetch_page=InboxPages(self._site, session_token(self.device.user)),
             )
             async for frame in self._client:
                 await self._reading.wait()
@@ -103,24 +106,16 @@ class Receiver:
             self.complaints.append(f"{self._name} broke: {error!r}")
 
     async def _take(self, client: RealtimeClient, frame: Frame) -> None:
-        kind, data = frame["type"], frame["data"]
+        kind = frame["type"]
         if "seq" in frame:
-            self._count(frame)
-            self.seen.append(Seen(frame["seq"], frame["id"], kind, data))
+            self.seen.append(Seen(frame["seq"], frame["id"], kind, frame["data"]))
+            self.paged += "readAt" in frame
             await self._mark(client)
         elif kind == "sync":
             self.syncs += 1
-            self._epoch = data["epoch"]
-            self._count(data)
         elif kind == "resync":
             self.resyncs += 1
-            self._epoch = data["epoch"]
-            async for page in inbox_pages(self._http, data["fromSeq"], data["headSeq"]):
-                self.seen += page.items
-                self.paged += len(page.items)
-                self._count({"rev": page.rev, "unread": page.unread})
-        elif kind == "read":
-            self._count(data)
+        self._epoch = client.epoch
 
     async def _mark(self, client: RealtimeClient) -> None:
         every = self.device.marks_every
@@ -128,10 +123,6 @@ class Receiver:
             with contextlib.suppress(ConnectionError):
                 await client.send("ack", {"seq": self.position})
                 await client.send("read", {"upTo": self.position})
-
-    def _count(self, counters: Frame) -> None:
-        if counters["rev"] > self._counters[0]:
-            self._counters = (counters["rev"], counters["unread"])
 
     async def _fetch_token(self) -> str:
         try:
