@@ -26,7 +26,7 @@ from jasaweb_rt._core import (
     SyncRequest,
 )
 from jasaweb_rt.config import Settings
-from jasaweb_rt.database import pool
+from jasaweb_rt.database import outbox, pool
 from jasaweb_rt.dispatch import WORKERS, Dispatch
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, ServerStoppedError
 from jasaweb_rt.frame_handlers import FrameHandlers
@@ -292,7 +292,7 @@ class Gateway:
         return await pool.connect(
             self._database_url,
             application_name="jasaweb-rt relay",
-            server_settings={"synchronous_commit": "off"},
+            server_settings={"synchronous_commit": "off", **outbox.DRAIN_SETTINGS},
         )
 
 

@@ -44,6 +44,10 @@ class OutboxRow(msgspec.Struct, frozen=True):
     rev: int
 
 
+DRAIN_SETTINGS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""Settings of the connection that drains. A plan is made when the tables are small, and kept while they grow: one that
+reads a small table as a whole would read a large one so, too, until statistics are taken the next time."""
+
 _DRAIN = """
 with drained as (
   delete from jasaweb_rt.outbox
