@@ -25,7 +25,7 @@ mod core_module {
     #[pymodule_init]
     #[expect(clippy::unnecessary_wraps, reason = "PyO3 wants a result")]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::allocator::give_back_at_once();
+        super::allocator::give_back_soon();
         Ok(())
     }
 
