@@ -156,57 +156,54 @@ async def test_the_descriptor_wakes_an_event_loop(syncing: FanoutServer) -> None
         loop.remove_reader(syncing.fileno())
 
 
-async def test_a_request_waits_for_the_database_as_long_as_its_connection_is_open(syncing: FanoutServer) -> None:
-    trying = asyncio.Semaphore(0)
-    answers = asyncio.Queue[None]()
+class Away:
+    """A database that is away, and says so when it is told to."""
+
+    def __init__(self) -> None:
+        self.tried = asyncio.Semaphore(0)
+        self.refusals = asyncio.Semaphore(0)
 
     @asynccontextmanager
-    async def connect() -> AsyncIterator[asyncpg.Connection]:
-        trying.release()
-        await answers.get()
+    async def connect(self) -> AsyncIterator[asyncpg.Connection]:
+        self.tried.release()
+        await self.refusals.acquire()
         raise DatabaseUnavailableError("It is away")
         yield
 
-    sync = Sync(connect, syncing, 65_536)
+
+async def test_a_request_waits_for_the_database_as_long_as_its_connection_is_open(syncing: FanoutServer) -> None:
+    away = Away()
+    sync = Sync(away.connect, syncing, 65_536)
     running = asyncio.create_task(sync.run())
     async with opened(syncing, "user-1"), asyncio.timeout(20):
         request = await next_request(syncing)
         sync.request(request)
-        await trying.acquire()
-        answers.put_nowait(None)
+        await away.tried.acquire()
+        away.refusals.release()
         # It is tried again; meanwhile the connection ends.
-        await trying.acquire()
+        await away.tried.acquire()
         sync.forget(request.connection_id)
-        answers.put_nowait(None)
+        away.refusals.release()
         await until(lambda: not sync.waiting)
     running.cancel()
     assert sync.waiting == 0
 
 
 async def test_two_runners_are_never_at_the_same_connection(syncing: FanoutServer) -> None:
-    trying = asyncio.Semaphore(0)
-    answers = asyncio.Queue[None]()
-
-    @asynccontextmanager
-    async def connect() -> AsyncIterator[asyncpg.Connection]:
-        trying.release()
-        await answers.get()
-        raise DatabaseUnavailableError("It is away")
-        yield
-
-    sync = Sync(connect, syncing, 65_536)
+    away = Away()
+    sync = Sync(away.connect, syncing, 65_536)
     running = [asyncio.create_task(sync.run()) for _ in range(2)]
     async with opened(syncing, "user-1"), asyncio.timeout(20):
         request = await next_request(syncing)
         sync.request(request)
-        await trying.acquire()
+        await away.tried.acquire()
         # Asked once more while the first runner is at it: the second leaves it alone, and takes the next connection's.
         sync.request(request)
         async with opened(syncing, "user-2"):
             other = await next_request(syncing)
             sync.request(other)
-            await trying.acquire()
-            assert trying.locked()
+            await away.tried.acquire()
+            assert away.tried.locked()
             sync.forget(other.connection_id)
         sync.forget(request.connection_id)
     for task in running:
