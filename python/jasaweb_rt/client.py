@@ -321,8 +321,9 @@ class RealtimeClient:
         if self._pager is None:
             self.epoch, self.last_seq, self.rev = epoch, head, -1
             return
-        if epoch == self.epoch and self.last_seq is not None and self.last_seq <= begin:
-            # The server goes by what it has sent, and some of that may not be handed out.
+        if epoch == self.epoch and self.last_seq is not None and begin > 0:
+            # The server goes by what it has sent. Some of that may not be handed out, and pages may have reached
+            # further. Only by 0 it says that a position is none of this database's.
             begin = self.last_seq
             if self._pager.extend(head):
                 return

@@ -72,6 +72,8 @@ class Sync:
                 except Exception:
                     # Asked for again by each session that is still there, after a while.
                     self._remove(batch)
+                    # What came meanwhile for one of these is the other runner's, which had left it to this one.
+                    self._wake.set()
                     raise
                 else:
                     self._remove(batch)

@@ -213,6 +213,18 @@ class TestResync:
         await client.until_seq(991)
         assert (await client.seqs())[:989] == list(range(3, 992))
 
+    async def test_pages_that_reached_further_than_the_server_sent_are_not_read_again(
+        self, client: Client, scripted: ScriptedServer
+    ) -> None:
+        scripted.notifications = [stored(seq) for seq in range(1, 601)]
+        socket = await self.resync(client, scripted)
+        await client.until_seq(600)
+        scripted.notifications = [stored(seq) for seq in range(1, 1101)]
+        data = {"epoch": "E1", "fromSeq": 500, "headSeq": 1100}
+        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "z"}, durable(1101))
+        await client.until_seq(1101)
+        assert await client.seqs() == list(range(3, 1102))
+
     async def test_another_epoch_meanwhile_starts_from_the_beginning(
         self, client: Client, scripted: ScriptedServer
     ) -> None:

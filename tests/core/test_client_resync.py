@@ -202,6 +202,17 @@ async def test_a_second_resync_while_paging_goes_on_from_where_the_client_is(scr
         assert listener.seqs[: 991 - 2] == list(range(3, 992))
 
 
+async def test_pages_that_reached_further_than_the_server_sent_are_not_read_again(scripted: ScriptedServer) -> None:
+    scripted.notifications = [stored(seq) for seq in range(1, 601)]
+    async with client_of(scripted, last_seq=2, epoch="E1") as client:
+        listener, socket = await told_to_page(scripted, client)
+        await listener.until_seq(600)
+        scripted.notifications = [stored(seq) for seq in range(1, 1101)]
+        await socket.send(resync(500, 1100), durable(1101))
+        await listener.until_seq(1101)
+        assert listener.seqs == list(range(3, 1102))
+
+
 async def test_another_epoch_while_paging_starts_from_the_beginning(scripted: ScriptedServer) -> None:
     scripted.notifications = [stored(seq) for seq in range(1, 501)]
     gate = Gate(scripted, open_until=1)

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 
 from jasaweb_rt.database import connections, message_log
 from jasaweb_rt.database.connections import Connection
-from jasaweb_rt.database.ledger import correct_counters
+from jasaweb_rt.database.ledger import correct_counters, number_late
 from jasaweb_rt.database.message_log import SentRange
 from jasaweb_rt.database.outbox import ReadDetail
 from jasaweb_rt.database.pool import connect
@@ -218,6 +218,19 @@ async def test_late_ones_come_after_all_others_in_the_order_of_their_creation(co
     assert [(event.kind, event.seq, event.rev) for event in late] == [
         ("notification", seq, counters.rev) for seq in (6, 7, 8)
     ]
+
+
+@pytest.mark.usefixtures("filled")
+async def test_nothing_is_numbered_where_the_head_is_wrong_still(connection: asyncpg.Connection) -> None:
+    """As where a counter was locked while heads were mended, and was free when late ones were numbered."""
+    async with past_the_triggers(connection):
+        await connection.execute("update jasaweb_rt.counters set head_seq = 3 where user_id = 'anna'")
+        await connection.execute(INSERT, "late", "anna")
+    async with connection.transaction():
+        assert await number_late(connection, [("anna", "late")]) == 0
+    assert await ledger.mend(connection, await ledger.check(connection)) == Mended(
+        counters=1, numbered=1, places=0, outbox_rows=0
+    )
 
 
 @pytest.mark.usefixtures("filled")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -142,5 +143,7 @@ async def _hold_relay(world: World, connection: asyncpg.Connection) -> bool:
         await asyncio.sleep(_HOLD)
         await connection.execute("select pg_terminate_backend($1)", pid)
     finally:
-        world.signal_backend(pid, signal.SIGCONT)
+        # Whoever is its parent by now: a stopped process that PostgreSQL left behind would keep the next from starting.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
     return True

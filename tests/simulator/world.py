@@ -87,8 +87,10 @@ class World:
         pid = self._postgres.pid
         if pid is None:
             return False
-        os.kill(pid, number)
-        return True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+            return True
+        return False
 
     def signal_backend(self, pid: int, number: signal.Signals) -> bool:
         """Sends a process of PostgreSQL's a signal; false where there is no such process any more."""

@@ -258,15 +258,24 @@ async def correct_counters(connection: asyncpg.Connection, user_ids: Sequence[st
 async def number_late(connection: asyncpg.Connection, places: Sequence[tuple[str, str]]) -> int:
     """Gives those of these notifications, each `(user_id, id)`, that still need it a place at the head of their feed.
 
-    In order of creation; they are pushed. Those of users without a counter are passed over, and so are those that
-    somebody is changing. Returns how many were numbered. To be called as `correct_counters` is.
+    In order of creation; they are pushed. Those of users without a counter, or whose head lies behind their feed, are
+    passed over, and so are those that somebody is changing. Returns how many were numbered. To be called as
+    `correct_counters` is.
     """
     await _lock_notifications(connection)
-    locked = await connection.fetch(
-        "select user_id from jasaweb_rt.counters where user_id = any ($1::text[]) order by user_id for no key update",
-        list({user_id for user_id, _ in places}),
+    user_ids = list({user_id for user_id, _ in places})
+    await connection.execute(
+        "select from jasaweb_rt.counters where user_id = any ($1::text[]) order by user_id for no key update", user_ids
     )
-    counted = {row["user_id"] for row in locked}
+    # By a statement of its own, which sees what was committed by whoever held the locks.
+    sound = await connection.fetch(
+        """
+        select c.user_id from jasaweb_rt.counters c where c.user_id = any ($1::text[])
+          and c.head_seq >= coalesce((select max(f.seq) from jasaweb_rt.feed f where f.user_id = c.user_id), 0)
+        """,
+        user_ids,
+    )
+    counted = {row["user_id"] for row in sound}
     due = [(user_id, notification_id) for user_id, notification_id in places if user_id in counted]
     # What is being deleted or given to another user would otherwise get a place that nobody takes away.
     done = await connection.execute(

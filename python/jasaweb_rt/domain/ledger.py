@@ -116,8 +116,8 @@ async def mend(connection: asyncpg.Connection, report: Report) -> Mended:
 
     Writers may be at work: a few users' counters are locked for the time of one transaction, in the order in which the
     triggers lock them, and who is online is told of every change. What others keep locked is left as it is; another
-    check tells. `connection` must be read committed and in no transaction. Its `lock_timeout` is how long a writer may
-    have to wait for one who waits for another; below `deadlock_timeout`, no writer is ended for our sake.
+    check tells. `connection` must be read committed and in no transaction. Its `lock_timeout` bounds each
+    wait of ours, and with it what a writer behind us waits; below `deadlock_timeout`, none is ended for our sake.
     """
     # Counters first, for without one nothing is numbered; then the strays, which may be a notification's only places.
     counters = 0

@@ -197,7 +197,7 @@ export class RealtimeClient {
   async #catchUp({ epoch, fromSeq, headSeq }) {
     const resync = (this.#resync = { goal: headSeq, held: [] });
     // Else on from the position.
-    if (epoch !== this.#position.epoch || !(this.#position.lastSeq <= fromSeq)) {
+    if (epoch !== this.#position.epoch || !fromSeq) {
       this.#moveTo(fromSeq, epoch);
       this.#rev = -1;
     }
