@@ -50,6 +50,8 @@ def main() -> None:
     if given.write:
         text = _RESULTS.read_text()
         for section, lines in tables.items():
+            if len(lines) == len(_HEAD):
+                continue
             text = between_marks(text, section, [f"{_when(given.rounds)} Bold: the goal is missed.", "", *lines])
         _RESULTS.write_text(text)
         if bars:

@@ -13,7 +13,7 @@ import msgspec
 from jasaweb_rt.database.notifications import Notification, notification_of
 
 WAKE_LOCK: Final = 0x6A61736177656201
-"""Advisory lock: "jasaweb", 1. The relay holds it while it sleeps; migration 0005 has the same number."""
+"""Advisory lock: "jasaweb", 1. The relay holds it while it sleeps; migrations 0005 and 0007 have the same number."""
 
 LEADER_LOCK: Final = 0x6A61736177656202
 """Advisory lock: "jasaweb", 2. Whoever holds it relays; the others stand by."""
