@@ -13,10 +13,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, channel::Channel, combinators::BoxBody};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use jasaweb_rt_core::config::Config;
 use tokio::{
     net::UnixListener,
     task::{JoinHandle, JoinSet},
 };
+
+use super::{Door, config};
 
 pub(crate) type AppBody = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -122,4 +125,9 @@ pub(crate) async fn echo(request: Request<Incoming>) -> Response<AppBody> {
     let body = body.collect().await.unwrap().to_bytes();
     let text = format!("{} {} {:?}\n{}\n", head.method, head.uri, head.version, headers.concat());
     Response::new(full([text.as_bytes(), &body].concat()))
+}
+
+/// A front door before the app on the socket in `folder`.
+pub(crate) fn door_to(folder: &Folder) -> Door {
+    Door::open(Config { app_socket: Some(folder.socket()), ..config() })
 }

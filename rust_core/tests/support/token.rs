@@ -26,3 +26,8 @@ pub(crate) fn valid(user: &str) -> String {
     let claims = json!({ "aud": "websocket", "sub": user, "role": "client", "name": "Budi", "exp": now() + 300 });
     signed(&claims)
 }
+
+/// The target of a WebSocket request with a token in its query.
+pub(crate) fn with_token(token: &str) -> String {
+    format!("/ws?token={token}")
+}
