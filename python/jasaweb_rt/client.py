@@ -97,6 +97,7 @@ class RealtimeClient:
         self._waiting: deque[Frame] = deque()
         self._receiving: asyncio.Task[str | bytes] | None = None
         self._attempt = 0
+        self._next_try = 0.0
         self._renewed = False
         self._closed = asyncio.Event()
         self._refresh_at: float | None = None
@@ -145,7 +146,7 @@ class RealtimeClient:
             except ConnectionClosed as closed:
                 code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
                 self._forget_socket()
-                await self._go_on(after_close(code, reason), code, reason)
+                self._plan_next(after_close(code, reason), code, reason)
         raise StopAsyncIteration
 
     async def send(self, kind: str, data: Frame) -> str:
@@ -184,11 +185,16 @@ class RealtimeClient:
             await self._keeper.save()
 
     async def _connect(self) -> ClientConnection | None:
+        # Waited for here, so that a caller who breaks the wait off and comes back does not cut it short.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closed.wait(), max(0, self._next_try - time.monotonic()))
+        if self._closed.is_set():
+            return None
         try:
             token = await self._fetch_token()
         except RETRIED as error:
             logger.info("no token: %s", error)
-            await self._go_on(Next("reconnect"))
+            self._plan_next(Next("reconnect"))
             return None
         try:
             socket = await connect(
@@ -201,11 +207,11 @@ class RealtimeClient:
         except InvalidStatus as refused:
             status = refused.response.status_code
             following = after_refusal(status, refused.response.headers.get("Retry-After"))
-            await self._go_on(following, status, refused.response.reason_phrase)
+            self._plan_next(following, status, refused.response.reason_phrase)
             return None
         except (OSError, EOFError, InvalidHandshake) as error:
             logger.info("no connection: %s", error)
-            await self._go_on(Next("reconnect"))
+            self._plan_next(Next("reconnect"))
             return None
         if self._closed.is_set():
             await socket.close()
@@ -270,7 +276,7 @@ class RealtimeClient:
             # What the server says to a new connection is the truth.
             self._forget_socket()
             await socket.close()
-            await self._go_on(Next("reconnect"))
+            self._plan_next(Next("reconnect"))
         else:
             if page is not None:
                 self._count(page)
@@ -336,8 +342,8 @@ class RealtimeClient:
         if counters["rev"] > self.rev:
             self.unread, self.rev = counters["unread"], counters["rev"]
 
-    async def _go_on(self, following: Next, code: int | None = None, reason: str = "") -> None:
-        """Waits as long as the next step demands, or raises where there is none."""
+    def _plan_next(self, following: Next, code: int | None = None, reason: str = "") -> None:
+        """Sets the time of the next try to connect, or raises where there is to be none."""
         self._refresh_at = None
         if self._closed.is_set():
             return
@@ -352,8 +358,7 @@ class RealtimeClient:
             delay = backoff(self._attempt)
             self._attempt += 1
         logger.info("disconnected (%s %s); next try in %.1f s", code, reason, delay)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._closed.wait(), delay)
+        self._next_try = time.monotonic() + delay
 
     def _forget_socket(self) -> None:
         """What came by it and is not handed out comes again by the next."""

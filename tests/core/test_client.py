@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+import jasaweb_rt.client as client_module
 from jasaweb_rt._core import FanoutServer
 from jasaweb_rt.client import Frame, RealtimeClient, RealtimeClientError
 from jasaweb_rt.messages import AdminAlert, UserMessage
@@ -163,3 +164,14 @@ async def test_it_comes_back_after_the_server_has(start_server: StartServer) -> 
         assert (await next_frame(client))["data"]["title"] == "Connected"
         assert second.broadcast_to_user("u-1", AdminAlert(event="e", message="m")) == 1
         assert (await next_frame(client))["data"]["event"] == "e"
+
+
+async def test_a_caller_who_polls_does_not_cut_a_wait_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "backoff", lambda _: 3600.0)
+    tokens = Tokens("u-1", ConnectionError("away"))
+    async with RealtimeClient("ws://127.0.0.1:1/ws", tokens) as client:
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await anext(client)
+    assert tokens.fetched == 1
