@@ -9,7 +9,7 @@ import pytest
 
 from tests.browser.client_page import START, Client
 from tests.browser.conftest import Watch
-from tests.support.scripted_server import ScriptedServer, ScriptedSocket, durable, stored
+from tests.support.scripted_server import Gate, ScriptedServer, ScriptedSocket, durable, resync, stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -92,24 +92,17 @@ class TestResync:
         await client.start(lastSeq=2, epoch="E1")
         socket = await scripted.accept()
         await socket.welcome()
-        data = {"epoch": epoch, "fromSeq": after, "headSeq": head}
-        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
+        await socket.send(resync(after, head, epoch))
         return socket
 
     async def test_pages_then_what_was_held(self, client: Client, scripted: ScriptedServer) -> None:
         scripted.notifications = [stored(seq) for seq in range(1, 501)]
-        go_on = asyncio.Event()
-
-        async def wait_at_second(page: int) -> None:
-            if page == 2:
-                await go_on.wait()
-
-        scripted.before_page = wait_at_second
+        gate = Gate(scripted, open_until=1)
         socket = await self.resync(client, scripted)
         await client.until_seq(202)
         await socket.send(durable(501, unread=77, rev=600), durable(502, unread=78, rev=601))
         await client.until("client.getSnapshot().unread === 78")  # so they have arrived, and are held
-        go_on.set()
+        await gate.open()
         await client.until_seq(502)
         await socket.send(durable(503))
         await client.until_seq(503)
@@ -122,31 +115,21 @@ class TestResync:
 
     async def test_held_messages_that_a_page_had_too_come_once(self, client: Client, scripted: ScriptedServer) -> None:
         scripted.notifications = [stored(seq) for seq in range(1, 8)]
-        go_on = asyncio.Event()
-
-        async def wait(_: int) -> None:
-            await go_on.wait()
-
-        scripted.before_page = wait
+        gate = Gate(scripted)
         socket = await self.resync(client, scripted, head=5)
         await socket.send(durable(6, unread=9, rev=9), durable(7, unread=10, rev=10), durable(8, unread=11, rev=11))
         await client.until("client.getSnapshot().unread === 11")
-        go_on.set()
+        await gate.open()
         await client.until_seq(8)
         assert await client.seqs() == [3, 4, 5, 6, 7, 8]
 
     async def test_a_flood_meanwhile_is_read_by_http(self, client: Client, scripted: ScriptedServer) -> None:
         scripted.notifications = [stored(seq) for seq in range(1, 901)]
-        go_on = asyncio.Event()
-
-        async def wait(_: int) -> None:
-            await go_on.wait()
-
-        scripted.before_page = wait
+        gate = Gate(scripted)
         socket = await self.resync(client, scripted, head=100)
         await socket.send(*(durable(seq, unread=seq, rev=seq + 1000) for seq in range(101, 903)))
         await client.until("client.getSnapshot().unread === 902")
-        go_on.set()
+        await gate.open()
         await client.until_seq(902)
         assert await client.seqs() == list(range(3, 903))
 
@@ -175,8 +158,7 @@ class TestResync:
         await socket.sync(head=9, unread=9, rev=90)
         await client.until("client.getSnapshot().unread === 9")
         scripted.head_seq = 0
-        data = {"epoch": "E2", "fromSeq": 0, "headSeq": 0}
-        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
+        await socket.send(resync(0, 0, "E2"))
         await client.until("client.getSnapshot().unread === 0")
 
     async def test_a_position_beyond_the_head_starts_from_the_beginning(
@@ -195,21 +177,14 @@ class TestResync:
         self, client: Client, scripted: ScriptedServer
     ) -> None:
         scripted.notifications = [stored(seq) for seq in range(1, 1001)]
-        go_on = asyncio.Event()
-
-        async def wait_at_second(page: int) -> None:
-            if page >= 2:
-                await go_on.wait()
-
-        scripted.before_page = wait_at_second
+        gate = Gate(scripted, open_until=1)
         socket = await self.resync(client, scripted)
         await client.until_seq(202)
         # The server counts as sent what it told by the first one, and what it sent after that.
-        data = {"epoch": "E1", "fromSeq": 502, "headSeq": 990}
         await socket.send(durable(501), durable(502))
-        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "z"}, durable(991))
+        await socket.send(resync(502, 990), durable(991))
         await client.until("seen.filter((m) => m.type === 'resync').length === 2")
-        go_on.set()
+        await gate.open()
         await client.until_seq(991)
         assert (await client.seqs())[:989] == list(range(3, 992))
 
@@ -220,8 +195,7 @@ class TestResync:
         socket = await self.resync(client, scripted)
         await client.until_seq(600)
         scripted.notifications = [stored(seq) for seq in range(1, 1101)]
-        data = {"epoch": "E1", "fromSeq": 500, "headSeq": 1100}
-        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "z"}, durable(1101))
+        await socket.send(resync(500, 1100), durable(1101))
         await client.until_seq(1101)
         assert await client.seqs() == list(range(3, 1102))
 
@@ -239,8 +213,7 @@ class TestResync:
         socket = await self.resync(client, scripted)
         await client.until_seq(202)
         scripted.notifications = [stored(1), stored(2)]
-        data = {"epoch": "E2", "fromSeq": 0, "headSeq": 2}
-        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "z"}, durable(3, unread=3, rev=3))
+        await socket.send(resync(0, 2, "E2"), durable(3, unread=3, rev=3))
         await client.until("seen.at(-1).seq === 3")
         go_on.set()
         await socket.send(durable(4, unread=4, rev=4))
@@ -251,23 +224,16 @@ class TestResync:
         self, client: Client, scripted: ScriptedServer
     ) -> None:
         scripted.notifications = [stored(seq) for seq in range(1, 6)]
-        go_on = asyncio.Event()
-
-        async def wait(_: int) -> None:
-            await go_on.wait()
-
         for last, begin in ((4, 2), (7, 4)):
-            go_on.clear()
-            scripted.before_page = wait
+            gate = Gate(scripted, open_until=len(scripted.pages))
             await client.start(lastSeq=begin, epoch="E1")
             await client.call(f"void client.on('project_update', ({{ seq }}) => seq === {last} && client.close())")
             socket = await scripted.accept()
             await socket.welcome()
-            data = {"epoch": "E1", "fromSeq": begin, "headSeq": 5}
-            await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
+            await socket.send(resync(begin, 5))
             await socket.send(*(durable(seq, unread=seq, rev=seq) for seq in (6, 7, 8)))
             await client.until("client.getSnapshot().unread === 8")
-            go_on.set()
+            await gate.open()
             await client.until_state("closed")
             assert await client.seqs() == list(range(begin + 1, last + 1))
             assert await client.call("client.position.lastSeq") == last
@@ -294,13 +260,7 @@ class TestResync:
 
     async def test_a_socket_lost_meanwhile_ends_it(self, client: Client, scripted: ScriptedServer) -> None:
         scripted.notifications = [stored(seq) for seq in range(1, 301)]
-        go_on = asyncio.Event()
-
-        async def wait_at_second(page: int) -> None:
-            if page == 2:
-                await go_on.wait()
-
-        scripted.before_page = wait_at_second
+        gate = Gate(scripted, open_until=1)
         socket = await self.resync(client, scripted, head=300)
         await client.until_seq(202)
         await socket.close(1011)
@@ -309,7 +269,7 @@ class TestResync:
         await back.sync(head=300, resumed_from=202)
         await back.send(durable(203))
         await client.until_seq(203)
-        go_on.set()
+        await gate.open()
         await back.send(durable(204))
         await client.until_seq(204)
         assert await client.seqs() == list(range(3, 205))

@@ -16,7 +16,7 @@ from playwright.async_api import Page, expect
 from tests.browser import npm_modules
 from tests.browser.client_page import stop_clock
 from tests.browser.conftest import NewPage, Watch
-from tests.support.scripted_server import STATIC, ScriptedServer, ScriptedSocket, durable, stored
+from tests.support.scripted_server import STATIC, ScriptedServer, ScriptedSocket, durable, resync, stored
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -183,8 +183,7 @@ class TestOneComponent:
         await socket.send(durable(1), durable(2))
         await components.expect_messages("a", "Connected", "n1", "n2")
         scripted.notifications = [stored(1), stored(2), stored(3)]
-        data = {"epoch": epoch, "fromSeq": 0, "headSeq": 3}
-        await socket.send({"type": "resync", "data": data, "timestamp": "", "id": "y"})
+        await socket.send(resync(0, 3, epoch))
         await components.expect_messages("a", "n1", "n2", "n3")
 
 

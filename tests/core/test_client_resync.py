@@ -12,7 +12,16 @@ import pytest
 from jasaweb_rt import client as client_module
 from jasaweb_rt import client_pages
 from jasaweb_rt.client import Frame, InboxPages, RealtimeClient, RealtimeClientError
-from tests.support.scripted_server import Message, ScriptedServer, ScriptedSocket, durable, scripted_server, stored
+from tests.support.scripted_server import (
+    Gate,
+    Message,
+    ScriptedServer,
+    ScriptedSocket,
+    durable,
+    resync,
+    scripted_server,
+    stored,
+)
 from tests.support.sockets import until
 
 WAIT_SECONDS = 20.0
@@ -29,24 +38,6 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No wait between two attempts."""
     for module in (client_module, client_pages):
         monkeypatch.setattr(module, "backoff", lambda _: 0.0)
-
-
-class Gate:
-    """Lets pages pass up to a number; others wait until it is opened further."""
-
-    def __init__(self, scripted: ScriptedServer, open_until: int = 0) -> None:
-        self._changed = asyncio.Condition()
-        self._open_until = open_until
-        scripted.before_page = self._wait
-
-    async def _wait(self, page: int) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: page <= self._open_until)
-
-    async def open(self, until_page: int = 1_000_000) -> None:
-        async with self._changed:
-            self._open_until = until_page
-            self._changed.notify_all()
 
 
 class Listener:
@@ -85,11 +76,6 @@ def client_of(scripted: ScriptedServer, **options: Any) -> RealtimeClient:
     options.setdefault("token", scripted.token)
     options.setdefault("fetch_page", InboxPages(url, "session"))
     return RealtimeClient(url, **options)
-
-
-def resync(after: int, head: int, epoch: str = "E1") -> Message:
-    data = {"epoch": epoch, "fromSeq": after, "headSeq": head}
-    return {"type": "resync", "data": data, "timestamp": "", "id": "y"}
 
 
 def unnumbered(text: str) -> Message:

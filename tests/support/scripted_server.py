@@ -26,7 +26,7 @@ PAGE = b"""<!doctype html><title>test</title><link rel="icon" href="/static/favi
   window.RealtimeClient = RealtimeClient;
 </script>"""
 CONTENT_TYPES = {".html": b"text/html", ".js": b"text/javascript", ".svg": b"image/svg+xml", ".css": b"text/css"}
-DEADLINE = 10.0
+DEADLINE = 20.0
 """Seconds that any wait of a test may take."""
 
 Message = dict[str, Any]
@@ -57,6 +57,12 @@ def stored(seq: int) -> Message:
         "readAt": None,
         "createdAt": "2026-01-01T00:00:00.000Z",
     }
+
+
+def resync(after: int, head: int, epoch: str = "E1") -> Message:
+    """The frame that tells a client to page from after `after` to `head`."""
+    data = {"epoch": epoch, "fromSeq": after, "headSeq": head}
+    return {"type": "resync", "data": data, "timestamp": "", "id": "y"}
 
 
 def token_for(user_id: str, session_seconds: float | None = None) -> str:
@@ -208,6 +214,24 @@ class ScriptedServer:
         head = self.head_seq if self.head_seq is not None else self.notifications[-1]["seq"]
         status = self.page_statuses.popleft() if self.page_statuses else 200
         return {"items": items, "headSeq": head, "unread": len(self.notifications), "rev": head}, status
+
+
+class Gate:
+    """Lets pages pass up to a number; others wait until it is opened further."""
+
+    def __init__(self, scripted: ScriptedServer, open_until: int = 0) -> None:
+        self._changed = asyncio.Condition()
+        self._open_until = open_until
+        scripted.before_page = self._wait
+
+    async def _wait(self, page: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: page <= self._open_until)
+
+    async def open(self, until_page: int = 1_000_000) -> None:
+        async with self._changed:
+            self._open_until = until_page
+            self._changed.notify_all()
 
 
 @contextlib.asynccontextmanager
