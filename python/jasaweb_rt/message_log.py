@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -109,15 +109,17 @@ class MessageLog:
     def _note(self, progress: Sequence[Progress]) -> None:
         arrived: dict[str, int] = {}
         for one in progress:
-            arrived[one.connection_id] = one.delivered_seq
-            self._prove(one.connection_id, one.delivered_seq)
+            connection_id, delivered = one.connection_id, one.delivered_seq
+            arrived[connection_id] = delivered
+            if connection_id in self._unproven:
+                self._prove(connection_id, delivered)
         self._settle(arrived)
         self._prove_orphans(arrived)
         now = time.time()
         for one in progress:
             for first, last in _pieces(one.from_seq, one.through_seq):
                 sent = SentRange(one.connection_id, one.user_id, first, last, one.delivered_seq, now)
-                self._recent.append(sent)
+                (self._ranges if last <= sent.delivered else self._recent).append(sent)
 
     def _prove(self, connection_id: str, proven: int) -> None:
         """Of what was written, everything up to `proven` has arrived."""
@@ -178,10 +180,11 @@ class MessageLog:
                     del self._orphans[sent]
 
 
-def _pieces(first: int, last: int) -> Iterator[tuple[int, int]]:
-    """A range in pieces that are not too long for one statement."""
-    for begin in range(first, last + 1, _LONGEST_RANGE):
-        yield begin, min(last, begin + _LONGEST_RANGE - 1)
+def _pieces(first: int, last: int) -> Iterable[tuple[int, int]]:
+    """A range in pieces that are not too long for one statement; none where the first number lies behind the last."""
+    if first <= last < first + _LONGEST_RANGE:
+        return ((first, last),)
+    return ((begin, min(last, begin + _LONGEST_RANGE - 1)) for begin in range(first, last + 1, _LONGEST_RANGE))
 
 
 def _head(items: list[Item]) -> list[Item]:

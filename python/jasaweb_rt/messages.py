@@ -170,7 +170,7 @@ class StoredNotification(Protocol):
     @property
     def data(self) -> Any: ...  # noqa: ANN401  # whatever a foreign program put there
     @property
-    def created_at(self) -> datetime: ...
+    def timestamp(self) -> str: ...
 
 
 _encoder = msgspec.json.Encoder()
@@ -259,7 +259,7 @@ def _durable(notification: StoredNotification, data: Mapping[str, object], unrea
         _DurableEnvelope(
             type=notification.type,
             data=data,
-            timestamp=timestamp(notification.created_at),
+            timestamp=notification.timestamp,
             id=notification.id,
             seq=notification.seq,
             unread=unread,

@@ -2,7 +2,6 @@
 
 import json
 import string
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -33,7 +32,7 @@ class Row(msgspec.Struct, frozen=True):
     title: str
     message: str
     data: Any
-    created_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    timestamp: str = "2026-01-01T00:00:00.000Z"
 
 
 def is_checked(frame: bytes) -> None:

@@ -22,7 +22,7 @@ class Row(msgspec.Struct, frozen=True):
     title: str = "Title"
     message: str = "Message"
     data: Any = None
-    created_at: datetime = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+    timestamp: str = "2026-01-02T03:04:05.678Z"
 
 
 def durable(data: object) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
-from jasaweb_rt.database.notifications import Counters, Notification, notification_of
+from jasaweb_rt.database.notifications import ENTRY_COLUMNS, Counters, FeedEntry, entry_of
 
 
-class CatchUpRequest(msgspec.Struct, frozen=True):
+class CatchUpRequest(msgspec.Struct, frozen=True, gc=False):
     """What one session asks for."""
 
     connection_id: str
@@ -17,7 +17,7 @@ class CatchUpRequest(msgspec.Struct, frozen=True):
     """The seq after which everything is wanted; None: nothing, the session starts at the head."""
 
 
-class CatchUp(msgspec.Struct, frozen=True):
+class CatchUp(msgspec.Struct, frozen=True, gc=False):
     """What one session is answered, all of it as of one moment."""
 
     connection_id: str
@@ -31,13 +31,13 @@ class CatchUp(msgspec.Struct, frozen=True):
     """Where the answer begins: `after` of the request, or `head_seq`."""
     through: int
     """The answer is final up to here: a seq that is missing below it was deleted. `head_seq` where nothing remains."""
-    notifications: list[Notification]
+    notifications: list[FeedEntry]
     """After `after`, in `seq` order, at most as many as the limit."""
     remaining: int
     """How many notifications lie after `through`."""
 
 
-_CATCH_UP = """
+_CATCH_UP = f"""
 select r.n, u.role::text as role,
        coalesce(c.head_seq, 0) as head_seq, coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev,
        waiting.count as waiting, page.*
@@ -48,8 +48,7 @@ left join lateral (
   select count(*) from jasaweb_rt.feed f where f.user_id = r.user_id and f.seq > coalesce(r.after, c.head_seq)
 ) waiting on true
 left join lateral (
-  select f.seq, n.id, n.user_id, n.type::text, n.title, n.message, n.data::text,
-         n.read_at at time zone 'UTC' as read_at, n.created_at at time zone 'UTC' as created_at
+  select f.seq, {ENTRY_COLUMNS}
   from (
     select f.user_id, f.seq, f.notification_id from jasaweb_rt.feed f
     where f.user_id = r.user_id and f.seq > coalesce(r.after, c.head_seq) order by f.seq limit $3
@@ -57,7 +56,7 @@ left join lateral (
   left join public.real_time_notifications n on n.id = f.notification_id and n.user_id = f.user_id
 ) page on true
 order by r.n, page.seq
-"""
+"""  # noqa: S608  # the columns are ours
 
 
 async def catch_up(connection: asyncpg.Connection, requests: Sequence[CatchUpRequest], limit: int) -> list[CatchUp]:
@@ -81,7 +80,7 @@ async def catch_up(connection: asyncpg.Connection, requests: Sequence[CatchUpReq
                 rev=first["rev"],
                 after=head if request.after is None else request.after,
                 through=entries[-1]["seq"] if remaining else head,
-                notifications=[notification_of(row) for row in entries if row["id"] is not None],
+                notifications=[entry_of(row) for row in entries if row["id"] is not None],
                 remaining=remaining,
             )
         )

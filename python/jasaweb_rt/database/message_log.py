@@ -2,7 +2,8 @@
 
 What was sent to a connection is a range of its user's feed, so a range is all that travels here; frames are put
 together from the tables, as `messages.durable_frame` does it. A row's id follows from connection and seq: writing a
-range a second time changes nothing, and a row is found again without a search.
+range a second time changes nothing, and a row is found again without a search. Ranges travel as JSON, which
+is encoded as a whole; the driver encodes arrays value by value.
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,12 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
+from jasaweb_rt.database.notifications import TIMESTAMP
+
 __all__ = ["MESSAGE_ID", "Proof", "SentRange", "add_many", "delete_old", "mark_delivered"]
 
 
-class SentRange(msgspec.Struct, frozen=True):
+class SentRange(msgspec.Struct, frozen=True, gc=False):
     """What one connection was sent: every notification of its user from `first` through `last`."""
 
     connection_id: str
@@ -26,7 +29,7 @@ class SentRange(msgspec.Struct, frozen=True):
     """Unix time in seconds."""
 
 
-class Proof(msgspec.Struct, frozen=True):
+class Proof(msgspec.Struct, frozen=True, gc=False):
     """What was sent to one connection from `first` through `last` has arrived."""
 
     connection_id: str
@@ -38,10 +41,13 @@ MESSAGE_ID = "overlay(overlay(md5(c.id || '/' || {seq}) placing '3' from 13) pla
 """SQL for the id of a row, a name-based UUID (RFC 9562 section 5.3): of connection `c`, and of what `seq` becomes."""
 
 _ADD = f"""
-with sent as (
+with given as materialized (
+  select * from rows from (json_to_recordset($1::json) as (
+    connection_id text, user_id text, first bigint, last bigint, delivered bigint, sent_at float8
+  )) with ordinality as p (connection_id, user_id, first, last, delivered, sent_at, n)
+), sent as materialized (
   select p.n, p.delivered, p.sent_at, p.user_id, p.first, p.last, c.id
-  from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::float8[]) with ordinality
-    as p (connection_id, user_id, first, last, delivered, sent_at, n)
+  from given p
   cross join lateral (
     select c.id from public.websocket_connections c where c.connection_id = p.connection_id and c.user_id = p.user_id
     offset 0
@@ -51,7 +57,7 @@ with sent as (
   select {MESSAGE_ID.format(seq="f.seq")}, c.id, n.type,
          jsonb_build_object(
            'type', n.type,
-           'data', case when octet_length(n.data::text) > $7 then '{{"truncated": true}}' else n.data end,
+           'data', case when octet_length(n.data::text) > $2 then '{{"truncated": true}}' else n.data end,
            'timestamp', n.timestamp, 'id', n.id, 'seq', f.seq
          ),
          to_timestamp(c.sent_at) at time zone 'UTC', f.seq <= c.delivered
@@ -67,15 +73,13 @@ with sent as (
              when 'null' then jsonb_build_object('title', n.title, 'message', n.message)
              else '{{"truncated": true}}'
            end as data,
-           to_char(
-             least(greatest(n.created_at, '0001-01-01'), '9999-12-31 23:59:59.999'), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-           ) as timestamp
+           {TIMESTAMP} as timestamp
     from public.real_time_notifications n where n.id = f.notification_id and n.user_id = c.user_id offset 0
   ) n
   order by c.n, f.seq
   on conflict (id) do nothing
 )
-select n from sent
+select n from given except select n from sent order by n
 """  # noqa: S608  # the id's expression is ours
 
 
@@ -86,18 +90,8 @@ async def add_many(
 
     `data` of more than `longest_data` bytes is left out, as it was when it was sent.
     """
-    rows = await connection.fetch(
-        _ADD,
-        [sent.connection_id for sent in ranges],
-        [sent.user_id for sent in ranges],
-        [sent.first for sent in ranges],
-        [sent.last for sent in ranges],
-        [sent.delivered for sent in ranges],
-        [sent.sent_at for sent in ranges],
-        longest_data,
-    )
-    known = {row["n"] for row in rows}
-    return [sent for number, sent in enumerate(ranges, start=1) if number not in known]
+    unknown = await connection.fetch(_ADD, ranges, longest_data)
+    return [ranges[row["n"] - 1] for row in unknown]
 
 
 async def mark_delivered(connection: asyncpg.Connection, proofs: Sequence[Proof]) -> None:
@@ -108,16 +102,14 @@ async def mark_delivered(connection: asyncpg.Connection, proofs: Sequence[Proof]
         update public.websocket_messages set delivered = true
         where id = any (array(
           select {MESSAGE_ID.format(seq="seq")}
-          from unnest($1::text[], $2::bigint[], $3::bigint[]) as p (connection_id, first, last)
+          from json_to_recordset($1::json) as p (connection_id text, first bigint, last bigint)
           cross join lateral (
             select c.id from public.websocket_connections c where c.connection_id = p.connection_id offset 0
           ) c
           cross join generate_series(p.first, p.last) as seq
         ))
         """,  # noqa: S608  # the id's expression is ours
-        [proof.connection_id for proof in proofs],
-        [proof.first for proof in proofs],
-        [proof.last for proof in proofs],
+        proofs,
     )
 
 

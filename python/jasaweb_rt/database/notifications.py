@@ -35,6 +35,29 @@ class Notification(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class FeedEntry(msgspec.Struct, frozen=True, gc=False):
+    """What of a stored notification goes into its frame, read in as little time as it can be."""
+
+    id: str
+    seq: int
+    type: str
+    title: str
+    message: str
+    data: Any
+    """As that of a `Notification`."""
+    timestamp: str
+    """When it was created, as a frame has it."""
+
+
+TIMESTAMP = """to_char(
+    least(greatest(n.created_at, '0001-01-01'), '9999-12-31 23:59:59.999'), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+  )"""
+"""SQL for when notification `n` was created: RFC 3339 with milliseconds, within the years that its readers know."""
+
+ENTRY_COLUMNS = f"n.id, n.type::text, n.title, n.message, n.data::text, {TIMESTAMP} as timestamp"
+"""SQL for what `entry_of` reads of a notification `n`."""
+
+
 class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
     """A notification to be stored."""
 
@@ -169,7 +192,7 @@ async def inbox(
         unread_only,
     )
     first = rows[0]
-    items = [notification_of(row) for row in rows if row["id"] is not None]
+    items = [_notification_of(row) for row in rows if row["id"] is not None]
     return Inbox(items, first["total"], first["head_seq"], first["unread"], first["rev"])
 
 
@@ -225,7 +248,21 @@ def _row_count(command_tag: str) -> int:
     return int(command_tag.rpartition(" ")[2])
 
 
-def notification_of(row: asyncpg.Record) -> Notification:
+def entry_of(row: asyncpg.Record) -> FeedEntry:
+    """The entry in a row that has `ENTRY_COLUMNS` and `seq`."""
+    notification_id = row["id"]
+    return FeedEntry(
+        notification_id,
+        row["seq"],
+        row["type"],
+        row["title"],
+        row["message"],
+        decode_json(row["data"], notification_id),
+        row["timestamp"],
+    )
+
+
+def _notification_of(row: asyncpg.Record) -> Notification:
     """The notification in a row that has its columns (`data` as text, times with their zone) and `seq`."""
     return Notification(
         id=row["id"],

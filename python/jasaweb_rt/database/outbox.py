@@ -10,7 +10,7 @@ from typing import Final, Literal
 import asyncpg
 import msgspec
 
-from jasaweb_rt.database.notifications import Notification, notification_of
+from jasaweb_rt.database.notifications import ENTRY_COLUMNS, FeedEntry, entry_of
 
 WAKE_LOCK: Final = 0x6A61736177656201
 """Advisory lock: "jasaweb", 1. The relay holds it while it sleeps; migrations 0005 and 0007 have the same number."""
@@ -29,14 +29,14 @@ class ReadDetail(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     up_to: int | None = None
 
 
-class OutboxRow(msgspec.Struct, frozen=True):
+class OutboxRow(msgspec.Struct, frozen=True, gc=False):
     """One event of a user, with the user's counters as they are now."""
 
     kind: Literal["notification", "read"]
     user_id: str
     seq: int | None
     """Of a `notification`."""
-    notification: Notification | None
+    notification: FeedEntry | None
     """None where it was deleted since: its seq stays empty, and must be told as such. None for a `read`."""
     read_detail: ReadDetail | None
     """Of a `read`."""
@@ -48,21 +48,20 @@ DRAIN_SETTINGS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "ena
 """Settings of the connection that drains. A plan is made when the tables are small, and kept while they grow: one that
 reads a small table as a whole would read a large one so, too, until statistics are taken the next time."""
 
-_DRAIN = """
+_DRAIN = f"""
 with drained as (
   delete from jasaweb_rt.outbox
   where id = any (array(select id from jasaweb_rt.outbox order by id limit $1 for update skip locked))
   returning id, kind, user_id, seq, detail
 )
 select d.kind, d.user_id, d.seq, d.detail::text, coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev,
-       n.id, n.type::text, n.title, n.message, n.data::text,
-       n.read_at at time zone 'UTC' as read_at, n.created_at at time zone 'UTC' as created_at
+       {ENTRY_COLUMNS}
 from drained d
 left join jasaweb_rt.counters c on c.user_id = d.user_id
 left join jasaweb_rt.feed f on f.user_id = d.user_id and f.seq = d.seq
 left join public.real_time_notifications n on n.id = f.notification_id and n.user_id = f.user_id
 order by d.id
-"""
+"""  # noqa: S608  # the columns are ours
 
 _decode_detail = msgspec.json.Decoder(ReadDetail).decode
 
@@ -75,7 +74,7 @@ async def drain(connection: asyncpg.Connection, limit: int) -> list[OutboxRow]:
             kind=row["kind"],
             user_id=row["user_id"],
             seq=row["seq"],
-            notification=None if row["id"] is None else notification_of(row),
+            notification=None if row["id"] is None else entry_of(row),
             read_detail=None if row["detail"] is None else _decode_detail(row["detail"]),
             unread=row["unread"],
             rev=row["rev"],

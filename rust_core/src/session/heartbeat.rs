@@ -1,17 +1,18 @@
 //! What the shard's sweep does to a session: deadlines, pings and the wait for their pongs, requests sent again.
 //!
 //! A ping is also a barrier: the peer answers it with its payload (RFC 6455 section 5.5.3), and the stream is ordered, so
-//! its pong proves that the peer's WebSocket stack has all that was queued before it. No client has to know of this.
+//! its pong proves that the peer's WebSocket stack has all that was queued before it. No client has to know of this. It
+//! goes with the durable frames that it is for, in one system call, where one is due; else the sweep sends it.
 
 use uuid::Uuid;
 
-use super::{Enqueued, Session};
+use super::{Enqueued, Session, outbound::Outbound};
 use crate::{close::CloseReason, frame::Frame};
 
 /// An answer to a [`crate::events::Event::SyncRequest`] that is this late is asked for again.
 const SYNC_PATIENCE_MS: u64 = 5_000;
 
-/// The least time between two pings that are sent to learn what has arrived.
+/// The least time between two pings that are sent to learn what has arrived, on average.
 const PROOF_INTERVAL_MS: u64 = 1_000;
 
 /// The one ping that awaits its pong.
@@ -81,22 +82,64 @@ impl Session {
     }
 
     fn ping_when_due(&self, now: u64) -> Enqueued {
-        let interval = self.context.config.ping_interval.as_millis() as u64;
         let mut outbound = self.outbound.borrow_mut();
-        if interval == 0 || outbound.ping.is_some() {
+        let is_due = outbound.ping.is_none() && self.ping_interval_ms() > 0 && now >= outbound.next_ping_ms;
+        if is_due {
+            let unproven = self.unproven();
+            self.queue_ping(&mut outbound, unproven, now);
+        } else if !self.queue_proof(&mut outbound, false, now) {
             return Enqueued::Settled;
         }
-        let unproven = self.sequence.borrow().unproven().filter(|_| self.context.events.progress.is_kept());
-        let wait_for_proof = if unproven.is_some() { interval.saturating_sub(PROOF_INTERVAL_MS) } else { 0 };
-        if now + wait_for_proof < outbound.next_ping_ms {
-            return Enqueued::Settled;
+        outbound.list()
+    }
+
+    /// Queues a ping behind durable frames of which it is time to learn whether they arrived; says whether it did. Where it
+    /// goes `along` with them it costs no system call of its own, and the peer answers it when it reads them.
+    pub(super) fn queue_proof(&self, outbound: &mut Outbound, along: bool, now: u64) -> bool {
+        if !self.is_proof_time(outbound, along, now) {
+            return false;
         }
-        outbound.next_ping_ms = now + interval;
+        let unproven = self.unproven();
+        if unproven.is_some() {
+            self.queue_ping(outbound, unproven, now);
+        }
+        unproven.is_some()
+    }
+
+    /// Whether a ping may be sent for its proof: somebody keeps account, none is out, none was a moment ago. One that goes
+    /// `along` may be early by half the interval, and the next is then later by as much: frames that come once a second
+    /// come now and then a little sooner, and a ping by itself costs as much as they do.
+    pub(super) fn is_proof_time(&self, outbound: &Outbound, along: bool, now: u64) -> bool {
+        let (interval, between) = (self.ping_interval_ms(), self.proof_interval_ms());
+        let early = if along { between / 2 } else { 0 };
+        interval > 0
+            && outbound.ping.is_none()
+            && now + interval - between + early >= outbound.next_ping_ms
+            && self.context.events.progress.is_kept()
+    }
+
+    /// The last durable frame, where somebody keeps account of what arrives and it is not known to have.
+    fn unproven(&self) -> Option<u64> {
+        self.sequence.borrow().unproven().filter(|_| self.context.events.progress.is_kept())
+    }
+
+    fn queue_ping(&self, outbound: &mut Outbound, proves: Option<u64>, now: u64) {
+        let interval = self.ping_interval_ms();
+        // From when this one was due, where it is early.
+        let due_ms = (outbound.next_ping_ms + self.proof_interval_ms()).saturating_sub(interval);
+        outbound.next_ping_ms = now.max(due_ms) + interval;
         let nonce = Uuid::now_v7().as_u64_pair().1;
         let progress = (outbound.queue.written(), now);
         outbound.queue.push_control(Frame::ping(nonce).wire().clone());
         let end = outbound.queue.end();
-        outbound.ping = Some(Box::new(Ping { nonce, proves: unproven, end, progress }));
-        outbound.list()
+        outbound.ping = Some(Box::new(Ping { nonce, proves, end, progress }));
+    }
+
+    fn ping_interval_ms(&self) -> u64 {
+        self.context.config.ping_interval.as_millis() as u64
+    }
+
+    fn proof_interval_ms(&self) -> u64 {
+        self.ping_interval_ms().min(PROOF_INTERVAL_MS)
     }
 }

@@ -275,7 +275,8 @@ impl Session {
         let dropped = (parked + 1).saturating_sub(sequence.parked());
         drop(sequence);
         match verdict {
-            Verdict::Deliver(frame) => self.enqueue(&frame, lone, now),
+            Verdict::Deliver(frame) if lone => self.send_with_proof(&frame, now),
+            Verdict::Deliver(frame) => self.enqueue(&frame, false, now),
             Verdict::Gap => {
                 self.ask(now);
                 Enqueued::Settled
@@ -289,6 +290,20 @@ impl Session {
                 Enqueued::Settled
             }
         }
+    }
+
+    /// Sends a lone durable frame. Where a ping is to go with it, both are queued for one write.
+    fn send_with_proof(&self, frame: &Frame, now: u64) -> Enqueued {
+        let outbound = self.outbound.borrow();
+        if !self.is_quiet(&outbound, now) || !self.is_proof_time(&outbound, true, now) {
+            drop(outbound);
+            return self.enqueue(frame, true, now);
+        }
+        drop(outbound);
+        if self.enqueue(frame, false, now) == Enqueued::FlushDue {
+            self.flush(now);
+        }
+        Enqueued::Settled
     }
 
     /// Queues a changed unread count unless the session has a newer one; before the first answer it is kept until then.

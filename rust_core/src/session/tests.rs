@@ -280,28 +280,53 @@ fn nonce(peer: &mut Peer) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_pong_proves_what_was_queued_before_its_ping() {
+async fn a_ping_goes_with_a_durable_frame_and_its_pong_proves_what_was_queued_before() {
     let (session, mut peer) = session(config()).await;
     session.context.events.progress.keep();
     let send = |seq| session.enqueue_durable(seq, seq, text(1), true, LATER);
-    assert_eq!((send(1), send(2)), (Enqueued::Settled, Enqueued::FlushDue));
-    session.flush(LATER);
-    received(&mut peer, 2 * text(1).wire_len());
-    beat(&session, LATER, 0);
+    assert_eq!((send(1), session.context.counters.writes.get()), (Enqueued::Settled, 1));
+    received(&mut peer, text(1).wire_len());
     let first = nonce(&mut peer);
-    send(3);
+    assert_eq!(send(2), Enqueued::FlushDue);
     session.flush(LATER + 1);
     received(&mut peer, text(1).wire_len());
     beat(&session, LATER + 5_000, 0);
     assert_eq!(session.take_progress().unwrap().delivered, 0, "one ping at a time, and no claim before its pong");
     assert!(session.pong(&first));
     let progress = session.take_progress().unwrap();
-    assert_eq!((progress.range, progress.delivered), ((4, 3), 2));
+    assert_eq!((progress.range, progress.delivered), ((3, 2), 1));
     beat(&session, LATER + 5_000, 0);
     let second = nonce(&mut peer);
     assert!(session.pong(&second));
-    assert_eq!(session.take_progress().unwrap().delivered, 3);
+    assert_eq!(session.take_progress().unwrap().delivered, 2);
     assert_eq!(session.take_progress(), None);
+}
+
+#[tokio::test]
+async fn durable_frames_that_are_written_together_have_one_ping_behind_them() {
+    let (session, mut peer) = session(config()).await;
+    session.context.events.progress.keep();
+    for seq in 1..=3 {
+        session.enqueue_durable(seq, seq, text(1), false, LATER);
+    }
+    session.flush(LATER);
+    assert_eq!(session.context.counters.writes.get(), 1);
+    received(&mut peer, 3 * text(1).wire_len());
+    let nonce = nonce(&mut peer);
+    assert!(session.pong(&nonce));
+    assert_eq!(session.take_progress().unwrap().delivered, 3);
+}
+
+#[tokio::test]
+async fn no_ping_follows_a_close() {
+    let (session, mut peer) = session(config()).await;
+    session.context.events.progress.keep();
+    session.enqueue_durable(1, 1, text(1), false, LATER);
+    session.begin_close(CloseReason::Normal, LATER);
+    session.flush(LATER);
+    received(&mut peer, text(1).wire_len());
+    assert_eq!(received(&mut peer, 1), [0x88]);
+    assert!(session.outbound.borrow().ping.is_none());
 }
 
 #[tokio::test]
@@ -320,6 +345,26 @@ async fn proofs_are_asked_for_once_a_second_and_only_for_what_is_durable() {
     assert!(session.outbound.borrow().ping.is_none(), "a second has not passed");
     beat(&session, quiet, 0);
     assert!(session.outbound.borrow().ping.is_some());
+}
+
+#[tokio::test]
+async fn a_ping_that_goes_along_with_frames_is_at_most_half_a_second_early() {
+    let (session, mut peer) = session(config()).await;
+    session.context.events.progress.keep();
+    let mut seq = 0;
+    let mut is_pinged_at = |now| {
+        seq += 1;
+        session.enqueue_durable(seq, seq, text(1), true, now);
+        session.flush(now);
+        received(&mut peer, text(1).wire_len());
+        let is_out = session.outbound.borrow().ping.is_some();
+        if is_out {
+            session.pong(&nonce(&mut peer));
+        }
+        is_out
+    };
+    let times = [0, 499, 500, 999, 1_499, 1_500, 2_400, 2_999, 3_490, 3_500].map(|after| is_pinged_at(LATER + after));
+    assert_eq!(times, [true, false, true, false, false, true, false, true, false, true]);
 }
 
 #[tokio::test]

@@ -38,6 +38,9 @@ impl Session {
     pub(crate) fn flush(&self, now: u64) {
         let mut outbound = self.outbound.borrow_mut();
         outbound.listed = false;
+        if !outbound.queue.is_empty() && !self.is_closing() {
+            self.queue_proof(&mut outbound, true, now);
+        }
         if let Err(error) = self.write_out(&mut outbound, now) {
             drop(outbound);
             self.fail(&error);
