@@ -4,42 +4,24 @@ The application keeps its routes, its middleware, its log-in and its port. Socke
 which answers `/ws` and nothing else.
 """
 
-import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any
 
 import asyncpg
-import msgspec
-from litestar import Litestar, Request, post
+from litestar import Litestar
 from litestar.config.app import AppConfig
-from litestar.datastructures import CacheControlHeader
 from litestar.di import Provide
 from litestar.exceptions import ImproperlyConfiguredException
-from litestar.handlers import HTTPRouteHandler
 from litestar.plugins import InitPlugin
 
-from jasaweb_rt.api.addresses import url_beside
-from jasaweb_rt.api.errors import documented, exception_handlers
-from jasaweb_rt.api.websocket import TokenBody
-from jasaweb_rt.auth import connection_token
 from jasaweb_rt.config import Settings
-from jasaweb_rt.database import users
 from jasaweb_rt.database.migrations import migrate, pending
-from jasaweb_rt.database.pool import acquire, create_pool
-from jasaweb_rt.database.users import User
-from jasaweb_rt.exceptions import (
-    ConfigurationError,
-    MigrationError,
-    RealtimeError,
-    ServerStoppedError,
-    UnauthenticatedError,
-)
+from jasaweb_rt.database.pool import create_pool
+from jasaweb_rt.exceptions import ConfigurationError, MigrationError, RealtimeError, ServerStoppedError
 from jasaweb_rt.gateway import Gateway, open_gateway
 from jasaweb_rt.hooks import Hooks
-from jasaweb_rt.messages import timestamp
+from jasaweb_rt.plugin_routes import Callers, Identify, Identity, inbox_routes, token_route
 from jasaweb_rt.realtime import Realtime
 from jasaweb_rt.services import close_pool
 
@@ -49,22 +31,7 @@ logger = logging.getLogger(__name__)
 
 _DEPENDENCY = "realtime"
 _POOL_SIZE = 4
-_ACQUIRE_SECONDS = 5.0
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """Who a request comes from, by the application's own word."""
-
-    user_id: str
-    """Key in the table `users`, which has the last word on existence and role."""
-    session_ends: datetime | None = None
-    """Aware. A socket of this session is closed then by 4001, unless its client brings a new token; None: no end."""
-
-
-_Caller = str | Identity | None
-Identify = Callable[[Request[Any, Any, Any]], _Caller | Awaitable[_Caller]]
-"""Says who is signed in: a user's id, an `Identity`, or None for nobody. It may be `async def`; if not, it must not
-block."""
+_NOT_RUNNING = "The application of this RealtimePlugin is not running"
 
 
 class RealtimePlugin(InitPlugin):
@@ -81,6 +48,7 @@ class RealtimePlugin(InitPlugin):
         hooks: Hooks | None = None,
         identify: Identify | None = None,
         token_path: str = "/api/websocket/token",  # noqa: S107  # a path
+        inbox_path: str | None = "/api/notifications",
         migrate: bool = False,
     ) -> None:
         """Nothing runs yet; trouble with settings, port or database shows when the application starts.
@@ -89,16 +57,18 @@ class RealtimePlugin(InitPlugin):
             settings: `database_url` must be set; `host` and `port` are where sockets are taken in. Pages of the
                 application need its origin in `allowed_origins`, since it has another port.
             hooks: who is told of connections, frames and domain events.
-            identify: the application's own authentication. With it the plugin serves `POST token_path`, which answers
-                `{"token", "expiresAt", "connectionUrl"}` or 401; without it there is no such route.
-            token_path: path of that route.
+            identify: the application's own authentication. With it the plugin serves what clients ask for by HTTP,
+                with 401 for nobody; without it there are no such routes.
+            token_path: `POST` there answers `{"token", "expiresAt", "connectionUrl"}`.
+            inbox_path: `GET` there pages through the caller's notifications, and `POST` to its `/read` marks them as
+                read. Both clients read there what is too much to be replayed. None: the application has such routes.
             migrate: bring the database to this version at startup; otherwise `jasaweb-rt migrate` must have done so.
         """
         self.realtime = Realtime()
         self.hooks = Hooks() if hooks is None else hooks
         self._settings = settings
         self._identify = identify
-        self._token_path = token_path
+        self._token_path, self._inbox_path = token_path, inbox_path
         self._migrate = migrate
         self._gateway: Gateway | None = None
         self._pool: asyncpg.Pool | None = None
@@ -106,10 +76,12 @@ class RealtimePlugin(InitPlugin):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port on which sockets are taken in. ServerStoppedError: the application is not running."""
-        return self._running().server.address
+        if self._gateway is None:
+            raise ServerStoppedError(_NOT_RUNNING)
+        return self._gateway.server.address
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Adds the dependency, the token route and the plugin's life to an application."""
+        """Adds the dependency, the routes and the plugin's life to an application."""
         if _DEPENDENCY in app_config.dependencies:
             raise ImproperlyConfiguredException(
                 f"The application has a dependency {_DEPENDENCY!r} already; RealtimePlugin brings one, once"
@@ -117,7 +89,10 @@ class RealtimePlugin(InitPlugin):
         app_config.dependencies[_DEPENDENCY] = Provide(lambda: self.realtime, sync_to_thread=False)
         app_config.signature_namespace.setdefault("Realtime", Realtime)
         if self._identify is not None:
-            app_config.route_handlers.append(self._token_route(self._identify))
+            callers = Callers(self._identify, self._current, self._settings)
+            app_config.route_handlers.append(token_route(callers, self._token_path))
+            if self._inbox_path is not None:
+                app_config.route_handlers += inbox_routes(callers, self._inbox_path)
         app_config.lifespan.append(self._lifespan)
         return app_config
 
@@ -147,7 +122,7 @@ class RealtimePlugin(InitPlugin):
         await self._prepare_database(url)
         pool = None
         if self._identify is not None:
-            pool = await create_pool(url, max_size=_POOL_SIZE, application_name="jasaweb-rt tokens")
+            pool = await create_pool(url, max_size=_POOL_SIZE, application_name="jasaweb-rt routes")
             stack.push_async_callback(close_pool, pool)
         gateway = await stack.enter_async_context(open_gateway(self._settings, url, hooks=self.hooks))
         self._gateway, self._pool = gateway, pool
@@ -163,56 +138,7 @@ class RealtimePlugin(InitPlugin):
                 "migrate=True"
             )
 
-    def _running(self) -> Gateway:
-        if self._gateway is None:
-            raise ServerStoppedError("The application of this RealtimePlugin is not running")
-        return self._gateway
-
-    def _token_route(self, identify: Identify) -> HTTPRouteHandler:
-        @post(
-            self._token_path,
-            status_code=200,
-            # The guide's clients send no CSRF header here, and a foreign page cannot read the answer.
-            exclude_from_csrf=True,
-            cache_control=CacheControlHeader(no_store=True),
-            responses=documented(400, 401, 503),
-            exception_handlers=exception_handlers,
-            return_dto=None,
-            tags=["websocket"],
-        )
-        async def issue_token(request: Request[Any, Any, Any]) -> TokenBody:
-            """Issues a connection token for the caller, who has `users`' word for role and existence."""
-            found = identify(request)
-            identity = await found if inspect.isawaitable(found) else found
-            return await self._issue(request, Identity(identity) if isinstance(identity, str) else identity)
-
-        return issue_token
-
-    async def _issue(self, request: Request[Any, Any, Any], identity: Identity | None) -> TokenBody:
-        gateway = self._running()
-        user = None if identity is None or _is_over(identity) else await self._find_user(identity.user_id)
-        if identity is None or user is None:
-            raise UnauthenticatedError("Authentication required")
-        ends = identity.session_ends
-        issued = connection_token.issue(
-            user_id=user.id,
-            role=user.role,
-            name=user.name,
-            secret=self._settings.token_secret,
-            session_exp=None if ends is None else int(ends.timestamp()),
-        )
-        return TokenBody(
-            token=issued.token,
-            expires_at=timestamp(issued.expires_at),
-            connection_url=url_beside(request, self._settings, gateway.server.address[1]),
-        )
-
-    async def _find_user(self, user_id: str) -> User | None:
-        if self._pool is None:
-            raise ServerStoppedError("The application of this RealtimePlugin is not running")
-        async with acquire(self._pool, timeout=_ACQUIRE_SECONDS) as connection:
-            return await users.find_by_id(connection, user_id)
-
-
-def _is_over(identity: Identity) -> bool:
-    return identity.session_ends is not None and identity.session_ends <= datetime.now(UTC)
+    def _current(self) -> tuple[Gateway, asyncpg.Pool]:
+        if self._gateway is None or self._pool is None:
+            raise ServerStoppedError(_NOT_RUNNING)
+        return self._gateway, self._pool

@@ -231,9 +231,10 @@ async def test_two_applications_in_one_process(settings: Settings) -> None:
         assert [await frame(socket) for socket in (first, second)] == [{"type": "mine"}] * 2
 
 
-def test_the_token_route_is_part_of_the_applications_schema(settings: Settings) -> None:
+def test_its_routes_are_part_of_the_applications_schema(settings: Settings) -> None:
     app = foreign_app(RealtimePlugin(settings, identify=who), None)
-    assert set(app.openapi_schema.to_schema()["paths"]) == {"/hello", "/orders/{order}", "/api/websocket/token"}
+    ours = {"/api/websocket/token", "/api/notifications", "/api/notifications/read"}
+    assert set(app.openapi_schema.to_schema()["paths"]) == {"/hello", "/orders/{order}"} | ours
 
 
 def test_one_plugin_an_application(settings: Settings) -> None:

@@ -15,10 +15,13 @@ from jasaweb_rt.database.users import User
 from jasaweb_rt.messages import Read, timestamp
 from jasaweb_rt.services import Services
 
-__all__ = ["NotificationsController"]
+__all__ = ["After", "CountersBody", "Inbox", "Limit", "NotificationsController"]
 
 MAX_PAGE = 500
 _MAX_SEQ = 2**63 - 1
+
+After = Annotated[int, QueryParameter(ge=0, le=_MAX_SEQ, description="only what has a higher `seq`")]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="items at most")]
 
 
 class NotificationBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -88,8 +91,8 @@ class NotificationsController(Controller):
         self,
         request: Request[User, Any, Any],
         services: NamedDependency[Services],
-        after: Annotated[int, QueryParameter(ge=0, le=_MAX_SEQ, description="only what has a higher `seq`")] = 0,
-        limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="items at most")] = 100,
+        after: After = 0,
+        limit: Limit = 100,
         unread: FromQuery[bool] = False,
     ) -> Inbox:
         """Pages through the caller's notifications."""
