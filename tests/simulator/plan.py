@@ -58,6 +58,8 @@ class Harm(StrEnum):
     RELAY_ENDED = "relay's backend terminated"
     RELAY_ENDED_INSIDE = "relay's backend terminated between its reading and its commit"
     RELAY_HELD_INSIDE = "relay's backend held before its commit, then terminated"
+    SERVER_CLOCK = "server's clock set"
+    DATABASE_CLOCK = "PostgreSQL's clock set"
     LINK_CUT = "connection cut"
     LINK_CUT_DOWN = "connection cut within what the server sends"
     LINK_CUT_UP = "connection cut within what the client sends"
@@ -122,9 +124,9 @@ class Fault:
     seconds: float
     """How long it lasts, where that can be chosen."""
     size: int
-    """How many bytes still pass before a cut."""
+    """How many bytes still pass before a cut; how many seconds a clock is ahead from then on."""
     abrupt: bool
-    """A cut is a reset, rather than an end of the stream."""
+    """A cut is a reset, rather than an end of the stream; a clock is set right."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ class Plan:
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
     dice = random.Random(seed)  # noqa: S311  # to be repeated, not to be secret
+    # Came later: what a seed draws otherwise is what it drew before.
+    clock_dice = random.Random(f"clocks of {seed}")  # noqa: S311
     heard = tuple(f"user-{number}" for number in range(_LISTENED))
     users = heard + tuple(f"unheard-{number}" for number in range(_UNHEARD))
     mortal = frozenset(dice.sample(heard, 2))
@@ -172,6 +176,7 @@ def draw(seed: int) -> Plan:
                 },
             ),
             _script(dice, 0.4, {Harm.RELAY_ENDED: 1, Harm.RELAY_ENDED_INSIDE: 2, Harm.RELAY_HELD_INSIDE: 2}),
+            _script(clock_dice, 0.8, {Harm.SERVER_CLOCK: 2, Harm.DATABASE_CLOCK: 1}),
         ),
         device_scripts=tuple(_script(dice, 0.5, _HARMS_OF_DEVICES) for _ in devices),
     )

@@ -99,7 +99,7 @@ async def _run(plan: Plan, folder: Path, report: Report) -> list[str]:
     """Fills in `report`, and returns what was wrong."""
     async with (
         open_world(plan, folder) as world,
-        _serving(world),
+        serving(world),
         open_links(world.port, len(plan.devices)) as links,
         open_receivers(plan.devices, links, world.port) as receivers,
     ):
@@ -135,7 +135,8 @@ async def _run(plan: Plan, folder: Path, report: Report) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _serving(world: World) -> AsyncIterator[None]:
+async def serving(world: World) -> AsyncIterator[None]:
+    """Runs the server, again and again, for as long as the block."""
     serving = asyncio.create_task(world.serve())
     try:
         yield

@@ -3,14 +3,21 @@
 import asyncio
 import contextlib
 import tempfile
+import time
 from pathlib import Path
 
+import httpx
+import jwt
 import pytest
 
 from tests.simulator.plan import Harm, draw
-from tests.simulator.run import Report, SimulationError, simulate
+from tests.simulator.run import Report, SimulationError, serving, simulate
 from tests.simulator.seeds import FAILED
 from tests.simulator.truth import Feed, Seen, complaints_about_device, complaints_about_feed
+from tests.simulator.world import World, open_world
+from tests.support.people import bearer
+
+HOUR = 3_600
 
 
 @pytest.mark.timeout(500)
@@ -30,6 +37,29 @@ def test_every_fault_is_drawn() -> None:
     plans = [draw(seed) for seed in range(60)]
     drawn = {fault.harm for plan in plans for script in (*plan.scripts, *plan.device_scripts) for fault in script}
     assert drawn == set(Harm)
+
+
+async def test_clocks_of_server_and_database_are_set_each_by_itself() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        async with open_world(draw(1), Path(folder)) as world, serving(world):
+            await world.ready()
+            assert await hours_ahead(world) == (0, 0)
+            world.clocks.server.set_ahead(5 * HOUR)
+            assert await hours_ahead(world) == (5, 0)
+            world.clocks.database.set_ahead(2 * HOUR)
+            world.clocks.server.set_ahead(0)
+            assert await hours_ahead(world) == (0, 2)
+
+
+async def hours_ahead(world: World) -> tuple[int, int]:
+    """How far the clocks of server and database are ahead of ours."""
+    async with world.database() as connection:
+        of_database = await connection.fetchval("select extract(epoch from now())::float8")
+    async with httpx.AsyncClient(headers=bearer("user-0")) as http:
+        issued = await http.post(f"http://127.0.0.1:{world.port}/api/websocket/token")
+    of_server = jwt.decode(issued.json()["token"], options={"verify_signature": False})["iat"]
+    hours = [round((moment - time.time()) / HOUR) for moment in (of_server, of_database)]
+    return hours[0], hours[1]
 
 
 def seen(*numbers: int) -> list[Seen]:

@@ -6,12 +6,15 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import asyncpg
 import httpx
 
 from jasaweb_rt.database.embedded import EmbeddedPostgres
 from jasaweb_rt.database.migrations import migrate
+from tests.simulator.clocks import MovedClock, build_library
 from tests.simulator.plan import Plan
 from tests.support.databases import add_users
 from tests.support.ports import free_port
@@ -40,21 +43,30 @@ _SERVER = {
 _EXPECTED_ENDS = {-signal.SIGKILL, -signal.SIGTERM, 0, 1}
 
 
+class Clocks(NamedTuple):
+    """Clocks that can be set."""
+
+    server: MovedClock
+    database: MovedClock
+
+
 class World:
     """See `open_world`."""
 
-    def __init__(self, folder: Path, postgres: EmbeddedPostgres) -> None:
+    def __init__(self, folder: Path, postgres: EmbeddedPostgres, clocks: Clocks) -> None:
         self.url = postgres.url
         """Of the database."""
         self.port = free_port()
         """Where the server listens, every time."""
         self.complaints: list[str] = []
         """What a server has done that it should not do, whatever happens to it."""
+        self.clocks = clocks
         self._folder = folder
         self._postgres = postgres
         self._server: Program | None = None
         self._starts = 0
         self._environ = environment(self.url, PORT=str(self.port), **_SERVER) | {"TMPDIR": str(folder)}
+        self._environ |= clocks.server.environ
 
     async def serve(self) -> None:
         """Runs the server, and the next one when it has ended, until it is cancelled; each writes a log."""
@@ -124,14 +136,18 @@ class World:
 @contextlib.asynccontextmanager
 async def open_world(plan: Plan, folder: Path) -> AsyncIterator[World]:
     """Starts PostgreSQL, in `folder`, with the users of `plan` in its database; stops it at the end."""
+    library = await build_library(folder)
+    clocks = Clocks(*(MovedClock(library, folder / name) for name in ("server.clock", "database.clock")))
     postgres = EmbeddedPostgres(folder / "database", settings=_POSTGRES)
-    postgres.start()
-    try:
-        await postgres.wait_ready()
-        await migrate(postgres.url)
-        world = World(folder, postgres)
-        async with world.database() as connection:
-            await add_users(connection, *((user, "client") for user in plan.users))
-        yield world
-    finally:
-        await asyncio.to_thread(postgres.stop)
+    # PostgreSQL has the environment of whoever starts it, again and again.
+    with patch.dict(os.environ, clocks.database.environ):
+        postgres.start()
+        try:
+            await postgres.wait_ready()
+            await migrate(postgres.url)
+            world = World(folder, postgres, clocks)
+            async with world.database() as connection:
+                await add_users(connection, *((user, "client") for user in plan.users))
+            yield world
+        finally:
+            await asyncio.to_thread(postgres.stop)
