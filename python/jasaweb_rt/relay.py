@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 _BATCH = 1000
 _STANDBY_SECONDS = 1.0
 _LOOK_ANYWAY_SECONDS = 5.0
-_LEAST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01
+# The least is what the event loop's timer can do.
+_LEAST_PAUSE, _LONGEST_PAUSE = 0.001, 0.01
 _OVERLOAD_PAUSE, _OVERLOAD_PATIENCE = 0.01, 10.0
 
 
@@ -57,13 +58,16 @@ class Relay:
         logger.info("this node relays")
         pause = _LEAST_PAUSE
         while True:
-            if await self._drain(connection):
+            if drained := await self._drain(connection):
                 pause = _LEAST_PAUSE
+                if drained < _BATCH:
+                    # That was all. Asking again at once would mostly find nothing, and a moment later more at a time.
+                    await asyncio.sleep(pause)
                 continue
             if not await outbox.try_lock(connection, outbox.WAKE_LOCK):
                 # A writer that skipped the wake-up is still open: look again, less and less often.
-                pause = min(pause * 2, _LONGEST_PAUSE)
                 await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             pause = _LEAST_PAUSE
             try:
@@ -77,12 +81,13 @@ class Relay:
                 if not connection.is_closed():
                     await outbox.unlock(connection, outbox.WAKE_LOCK)
 
-    async def _drain(self, connection: asyncpg.Connection) -> bool:
+    async def _drain(self, connection: asyncpg.Connection) -> int:
+        """Relays up to a batch, and returns how many there were."""
         async with connection.transaction():
             rows = await outbox.drain(connection, _BATCH)
             if rows:
                 await self._publish(rows)
-        return bool(rows)
+        return len(rows)
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> None:
         frames: list[tuple[str, int, int, bytes]] = []
