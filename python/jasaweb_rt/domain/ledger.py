@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _EXAMPLES = 5
 # Of one transaction.
-_USERS = 100
+_USERS = 10
 _ROWS = 1000
 _GROUP = 10_000
 # Keys that are held in memory at a time.
