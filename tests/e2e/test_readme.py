@@ -147,9 +147,14 @@ async def spins(event: ConnectionOpened) -> None:
 async def spinning(
     folder: Path, database_url: str, connection: asyncpg.Connection, hooks: str, drain_seconds: int
 ) -> AsyncIterator[Program]:
-    """The sample of a whole server with further hooks, one of which spins since somebody connected."""
+    """The sample of a whole server with further hooks, one of which spins since somebody connected.
+
+    None takes too long before the stop does.
+    """
     await insert_people(connection)
     head, run = sample("docs/embedding.md", "with_hooks.py").rsplit("\n\n", 1)
+    assert "Hooks()" in head
+    head = head.replace("Hooks()", "Hooks(time_limit=3600)")
     (folder / "with_hooks.py").write_text(f"import asyncio\n{head}\n{hooks}\n{run}")
     environ = environment(database_url, DRAIN_SECONDS=str(drain_seconds))
     async with python(folder, environ, "with_hooks.py") as program:
