@@ -16,7 +16,7 @@ from tests.support.program import Program, environment, program
 async def server(tmp_path: Path, database_url: str, connection: asyncpg.Connection) -> AsyncIterator[Program]:
     """`jasaweb-rt serve`, with the people of the tests in its database."""
     await insert_people(connection)
-    environ = environment(database_url, DRAIN_SECONDS="5", MIDTRANS_SERVER_KEY=KEY)
+    environ = environment(database_url, MIDTRANS_SERVER_KEY=KEY)
     async with program(tmp_path, environ, "serve") as running:
         await running.url()
         yield running
@@ -25,5 +25,5 @@ async def server(tmp_path: Path, database_url: str, connection: asyncpg.Connecti
 @pytest.fixture
 async def http(server: Program) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of that server."""
-    async with httpx.AsyncClient(base_url=await server.url(), timeout=10) as client:
+    async with httpx.AsyncClient(base_url=await server.url(), timeout=30) as client:
         yield client

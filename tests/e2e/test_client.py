@@ -38,7 +38,7 @@ async def store(connection: asyncpg.Connection, *names: str) -> None:
 
 
 async def until_type(client: RealtimeClient, kind: str) -> Frame:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         async for frame in client:
             if frame["type"] == kind:
                 return frame

@@ -16,9 +16,9 @@ from tests.support.people import bearer, session_token
 from tests.support.program import Program, environment, program, python
 from tests.support.tcp_relay import TcpRelay, tcp_relay
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 MANY = 10_000
 FLOOD = 700
 """More than a client holds back."""
@@ -63,7 +63,7 @@ def client_of(relay: TcpRelay, **options: object) -> RealtimeClient:
 
     async def fetch_token() -> str:
         try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.port}", timeout=10) as http:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{relay.port}", timeout=30) as http:
                 answer = await http.post("/api/websocket/token", headers=bearer("client"))
         except httpx.TransportError as error:
             raise ConnectionError(str(error)) from error

@@ -132,7 +132,6 @@ async def test_notify_reaches_listen(server: Program, tmp_path: Path, database_u
     assert (code, "There is no user" in output) == (1, True)
 
 
-@pytest.mark.timeout(90)
 async def test_listen_goes_on_after_a_long_break(
     server: Program, tmp_path: Path, database_url: str, connection: asyncpg.Connection
 ) -> None:
@@ -164,7 +163,6 @@ async def test_listen_with_a_token_that_is_refused_ends(server: Program, tmp_pat
     assert "Traceback" not in output
 
 
-@pytest.mark.timeout(90)
 async def test_trace_tells_the_story_of_a_notification(tmp_path: Path) -> None:
     """On the embedded database of a server that runs in the same folder."""
     environ = environment()

@@ -33,7 +33,7 @@ async def test_users_who_are_behind_get_what_they_lack_and_then_what_is_written(
                 client.connect(program.address, requests(["user-0", "user-1"], query="?last_seq=1"))
                 replayed = received(client, 4).timed
                 client.clear()
-                written = write(Database(database_url), users=2, seconds=3, rate=50)
+                written = write(Database(database_url), users=2, seconds=8, rate=50)
                 return replayed, written.count, received(client, written.count).timed
         finally:
             client.stop()

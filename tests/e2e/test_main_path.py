@@ -101,14 +101,14 @@ async def test_readiness_tells_details_to_the_metrics_networks_only(http: httpx.
         response = await http.get("/readyz", headers=headers)
         return response.status_code, response.json()
 
-    async with asyncio.timeout(20):
-        while (await ready())[0] != 200:
-            await asyncio.sleep(0.02)
-    assert await ready() == (
-        200,
-        {"success": True, "checks": {"database": "ok", "relay": "ok", "draining": False}},
-    )
-    assert await ready(**{"X-Forwarded-For": "127.0.0.1"}) == (200, {"success": True})
+    async def becomes(answer: dict[str, Any], **headers: str) -> None:
+        # A database that takes too long to answer is none for the moment.
+        async with asyncio.timeout(20):
+            while await ready(**headers) != (200, answer):
+                await asyncio.sleep(0.02)
+
+    await becomes({"success": True, "checks": {"database": "ok", "relay": "ok", "draining": False}})
+    await becomes({"success": True}, **{"X-Forwarded-For": "127.0.0.1"})
     assert (await http.get("/healthz")).json() == {"success": True}
 
 

@@ -43,7 +43,7 @@ async def test_a_plugin_in_an_application_of_yours(tmp_path: Path, empty_databas
         connection = await asyncpg.connect(empty_database_url)
         await add_users(connection, ("anna", "client"))
         await connection.close()
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
             assert (await http.post("/api/websocket/token")).status_code == 401
             body = (await http.post("/api/websocket/token", headers={"x-user": "anna"})).json()
             socket = await listening(body["connectionUrl"], body["token"])
@@ -58,7 +58,7 @@ async def test_a_service_without_a_server(
 ) -> None:
     (tmp_path / "approve.py").write_text(sample("README.md", "approve.py"))
     url = await server.url()
-    async with httpx.AsyncClient(base_url=url) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
         body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
     socket = await listening(body["connectionUrl"], body["token"])
     environ = environment(database_url) | {"PROJECT": "p-client"}
@@ -102,7 +102,7 @@ async def test_the_whole_server_with_hooks(tmp_path: Path, database_url: str, co
     (tmp_path / "with_hooks.py").write_text(sample("docs/embedding.md", "with_hooks.py"))
     async with python(tmp_path, environment(database_url), "with_hooks.py") as program:
         url = (await program.line(r"ready on (http://\S+)"))[1]
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
             body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
             socket = await listening(body["connectionUrl"], body["token"])
             await program.line(r"Client came from 127\.0\.0\.1")
@@ -147,14 +147,19 @@ async def spins(event: ConnectionOpened) -> None:
 async def spinning(
     folder: Path, database_url: str, connection: asyncpg.Connection, hooks: str, drain_seconds: int
 ) -> AsyncIterator[Program]:
-    """The sample of a whole server with further hooks, one of which spins since somebody connected."""
+    """The sample of a whole server with further hooks, one of which spins since somebody connected.
+
+    None takes too long before the stop does.
+    """
     await insert_people(connection)
     head, run = sample("docs/embedding.md", "with_hooks.py").rsplit("\n\n", 1)
+    assert "Hooks()" in head
+    head = head.replace("Hooks()", "Hooks(time_limit=3600)")
     (folder / "with_hooks.py").write_text(f"import asyncio\n{head}\n{hooks}\n{run}")
     environ = environment(database_url, DRAIN_SECONDS=str(drain_seconds))
     async with python(folder, environ, "with_hooks.py") as program:
         url = (await program.line(r"ready on (http://\S+)"))[1]
-        async with httpx.AsyncClient(base_url=url) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
             body = (await http.post("/api/websocket/token", headers=bearer("client"))).json()
         socket = await listening(body["connectionUrl"], body["token"])
         await program.line("spinning")
@@ -165,7 +170,7 @@ async def spinning(
 async def test_hooks_that_spin_and_hang_do_not_hold_the_end_of_the_server(
     tmp_path: Path, database_url: str, connection: asyncpg.Connection
 ) -> None:
-    async with spinning(tmp_path, database_url, connection, SPINNING, drain_seconds=6) as program:
+    async with spinning(tmp_path, database_url, connection, SPINNING, drain_seconds=20) as program:
         assert await program.end(signal.SIGTERM) == 0
         assert "gone with 1001" in program.output
         assert "spins did not end in time" in program.output

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -86,6 +87,19 @@ async def test_a_connection_that_is_lost_while_lent(database_url: str, pool: asy
             await connection.fetchval("select 1")
     async with acquire(pool) as connection:
         assert await connection.fetchval("select 1") == 1
+
+
+async def test_a_connection_that_is_lost_while_it_is_set_up(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opens = asyncpg.connect
+
+    async def loses(*args: Any, **options: Any) -> asyncpg.Connection:
+        connection = await opens(*args, **options)
+        connection.terminate()
+        return connection
+
+    monkeypatch.setattr(asyncpg, "connect", loses)
+    with pytest.raises(DatabaseUnavailableError):
+        await connect(database_url)
 
 
 async def test_errors_of_a_statement_and_of_the_caller_pass_as_they_are(pool: asyncpg.Pool) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import asyncpg
 
-from jasaweb_rt.exceptions import DatabaseUnavailableError
 from tests.simulator.devices import Receiver, open_receivers
 from tests.simulator.faults import follow, harm_device, harm_world
 from tests.simulator.links import open_links
@@ -171,7 +170,7 @@ async def _agreed(world: World, plan: Plan, receivers: Sequence[Receiver]) -> li
         try:
             async with world.database() as connection:
                 feeds = await read_feeds(connection, plan.users)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DatabaseUnavailableError):
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             feeds = None
         if feeds is not None:
             late = [receiver for receiver in receivers if _is_behind(receiver, feeds[receiver.device.user])]

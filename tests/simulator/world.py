@@ -117,7 +117,7 @@ class World:
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection of its own; raises what asyncpg raises where there is none to be had."""
-        connection = await asyncpg.connect(self.url, timeout=5, command_timeout=_STATEMENT_SECONDS)
+        connection = await asyncpg.connect(self.url, timeout=_STATEMENT_SECONDS, command_timeout=_STATEMENT_SECONDS)
         try:
             yield connection
         finally:

@@ -64,7 +64,13 @@ class Author:
                     return await asyncpg.connect(
                         self._url, timeout=5, command_timeout=30, server_settings={"application_name": WRITERS}
                     )
-                except (DatabaseUnavailableError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                except (
+                    DatabaseUnavailableError,
+                    OSError,
+                    asyncpg.PostgresError,
+                    asyncpg.InterfaceError,
+                    asyncpg.InternalClientError,
+                ):
                     await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _carry_out(self, transaction: Transaction, connection: asyncpg.Connection) -> None:

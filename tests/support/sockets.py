@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from jasaweb_rt._core import FanoutServer, SyncRequest
 from tests.support.tokens import connection_token
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 40.0
 
 
 def socket_url(server: FanoutServer, query: str = "") -> str:

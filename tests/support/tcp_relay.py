@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from tests.support.ports import free_port
+
 
 class TcpRelay:
     """Forwards bytes both ways between a port of its own on loopback and a target."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.port = 0
+        self.port = free_port()
         self.target = (host, port)
         """Where new connections are led."""
         self._server: asyncio.Server | None = None
@@ -20,7 +22,6 @@ class TcpRelay:
     async def start(self) -> None:
         """Listens; after `cut`, on the same port again."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         """Resets every connection and refuses new ones, until `start`."""

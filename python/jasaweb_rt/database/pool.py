@@ -167,7 +167,8 @@ async def connect(
             target.url, **_options(target, application_name, statement_timeout, lock_timeout, server_settings)
         )
     try:
-        await _prepare(connection)
+        with database_errors(target.where, connection):
+            await _prepare(connection)
     except BaseException:
         connection.terminate()
         raise

@@ -48,8 +48,10 @@ async def test_frames_and_writes_are_told_as_the_core_counts_them(client: Client
             gateway.server.broadcast_to_user("client", str(number))
         while await socket.recv() != "499":
             pass
-        await until(lambda: gateway.server.stats().frames_written >= 502)
-        stats, found = gateway.server.stats(), await values(client)
+    # Its shard counts a write behind it, one number after the other, and has done so before it forgets the connection.
+    await until(lambda: gateway.server.stats().connections == 0)
+    stats, found = gateway.server.stats(), await values(client)
+    assert stats.frames_written >= 502
     for name in ("frames_encoded", "deliveries", "writes", "frames_written", "coalesced_writes", "coalesced_frames"):
         assert found[f"jasaweb_rt_{name}_total"] >= getattr(stats, name) > 0
     assert found["jasaweb_rt_written_bytes_total"] >= stats.bytes_written > 1000
@@ -65,7 +67,8 @@ async def test_the_histogram_is_one_that_prometheus_can_use(client: Client, gate
             gateway.server.broadcast_to_user("client", str(number))
             while await socket.recv() != str(number):
                 pass
-        await until(lambda: sum(gateway.server.stats().publish_to_write.counts) >= 3)
+    # Its shard counts a write behind it, the `sync` frame's too, and has done so before it forgets the connection.
+    await until(lambda: gateway.server.stats().connections == 0)
     text = (await client.get("/metrics")).text
     (family,) = [found for found in text_string_to_metric_families(text) if found.name == name]
     assert family.type == "histogram"
@@ -74,7 +77,7 @@ async def test_the_histogram_is_one_that_prometheus_can_use(client: Client, gate
     assert buckets == sorted(buckets)
     histogram = gateway.server.stats().publish_to_write
     assert len(buckets) == len(histogram.counts)
-    assert samples[f"{name}_bucket", "+Inf"] == samples[f"{name}_count", None] == sum(histogram.counts)
+    assert samples[f"{name}_bucket", "+Inf"] == samples[f"{name}_count", None] == sum(histogram.counts) >= 3
     assert samples[f"{name}_bucket", "0.1"] == sum(histogram.counts[: histogram.bounds.index(0.1) + 1])
     assert samples[f"{name}_sum", None] == pytest.approx(histogram.sum_seconds)
 
@@ -86,7 +89,9 @@ async def test_drops_are_told_by_reason(client: Client, gateway: Gateway) -> Non
             gateway.server.broadcast_to_user("client", f'"{"x" * 200_000}"')
             await until(lambda: gateway.server.stats().backlog_bytes == 0)
         slow.transport.resume_reading()
-        assert (await closed(slow))[0] == 4002
+        # 1006 where it took longer to read all that than the server waits for the end.
+        assert (await closed(slow))[0] in {4002, 1006}
+    await until(lambda: gateway.server.stats().connections == 0)
     found = await values(client)
     drops = gateway.server.stats().drops
     assert found["jasaweb_rt_frames_dropped_total/slow_consumer"] == drops.slow_consumer > 0

@@ -39,7 +39,7 @@ async def test_a_payment_pays_the_invoice_moves_the_project_and_tells(
     assert response.json() == {"success": True, "invoiceId": "i-other", "status": "paid"}
     invoice = (await client.get("/api/invoices", headers=bearer("other"))).json()["items"][0]
     assert invoice["status"] == "paid"
-    assert abs(datetime.fromisoformat(invoice["paidAt"]) - datetime.now(UTC)) < timedelta(seconds=20)
+    assert abs(datetime.fromisoformat(invoice["paidAt"]) - datetime.now(UTC)) < timedelta(minutes=1)
     assert await told(connection, "other") == [
         (
             "payment_update",

@@ -27,7 +27,7 @@ async def test_a_payment_by_hand_does_all_that_a_reported_one_does(
     invoice = response.json()
     assert invoice == (await client.get("/api/invoices", headers=bearer("other"))).json()["items"][0]
     assert (invoice["id"], invoice["status"]) == ("i-other", "paid")
-    assert abs(datetime.fromisoformat(invoice["paidAt"]) - datetime.now(UTC)) < timedelta(seconds=20)
+    assert abs(datetime.fromisoformat(invoice["paidAt"]) - datetime.now(UTC)) < timedelta(minutes=1)
     (kind, payment), (second_kind, project) = await told(connection, "other")
     assert (kind, payment["status"], payment["paidAt"]) == ("payment_update", "paid", invoice["paidAt"])
     assert (second_kind, project["newStatus"]) == ("project_update", "in_progress")

@@ -25,7 +25,8 @@ ADMIN = bearer("admin")
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(jwt_secret=SECRET, token_secret=tokens.SECRET, port=0, database_url=database_url)
+    # A client that has stopped reading stays connected for as long as a test takes.
+    return Settings(jwt_secret=SECRET, token_secret=tokens.SECRET, port=0, database_url=database_url, pong_timeout=60.0)
 
 
 @pytest.fixture
@@ -61,6 +62,13 @@ async def stage_becomes(client: Client, notification_id: str, stage: str) -> dic
     except TimeoutError:
         raise AssertionError(f"not {stage}: {found}") from None
     return found
+
+
+async def none_is_active(client: Client, notification_id: str) -> None:
+    """Waits until it is written down that each connection has ended to which a notification was sent."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while "active" in [one["status"] for one in (await trace(client, notification_id))["connections"]["items"]]:
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -156,7 +164,7 @@ async def test_it_is_sent_to_two_and_arrives_on_one(
         await phone.send('{"type": "read", "data": {"ids": ["n"]}}')
         body = await stage_becomes(client, "n", "read")
         assert body["readAt"] >= body["notification"]["createdAt"]
-    await asyncio.to_thread(gateway.stop, 1)
+    await none_is_active(client, "n")
     connections = (await trace(client, "n"))["connections"]
     assert (connections["total"], connections["delivered"]) == (2, 1)
     by_agent = {one["userAgent"]: one for one in connections["items"]}
@@ -182,6 +190,8 @@ async def test_where_the_log_is_off_the_list_says_nothing(
             await frame(socket)
             await insert(connection, "n")
             await frame(socket)
+        # It is published before it is committed that it was.
+        await stage_becomes(client, "n", "relayed")
         await asyncio.to_thread(gateway.stop, 1)
         body = await trace(client, "n")
     assert (body["relayed"], body["messageLog"], body["connections"]["total"]) == (True, "off", 0)
