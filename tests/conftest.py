@@ -70,7 +70,7 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """One connection to `database_url`, opened as the application opens its own."""
     connection = await connect(database_url)
     yield connection
-    await connection.close(timeout=20)
+    await connection.close(timeout=30)
 
 
 @pytest.fixture
