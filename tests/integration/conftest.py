@@ -6,10 +6,21 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from jasaweb_rt import dispatch, sync
+from jasaweb_rt import gateway as gateways
 from jasaweb_rt.config import Settings
 from jasaweb_rt.gateway import Gateway
 from tests.support.databases import add_users
 from tests.support.tokens import SECRET
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a gateway is given up, or looked at unasked, because the machine is slow."""
+    monkeypatch.setattr(gateways, "_FINISH_SECONDS", 20.0)
+    monkeypatch.setattr(gateways, "_END_SECONDS", 30.0)
+    monkeypatch.setattr(dispatch, "_HANDLING_SECONDS", 20.0)
+    monkeypatch.setattr(sync, "_COMPARE_SECONDS", 3600.0)
 
 
 @pytest.fixture
@@ -21,6 +32,7 @@ def settings(database_url: str) -> Settings:
         port=0,
         max_connections_per_ip=0,
         connect_rate_per_ip=0,
+        pong_timeout=60,
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from jasaweb_rt.database.embedded import EmbeddedPostgres
 from jasaweb_rt.database.embedded_binaries import choose_identity, find_binaries
 from jasaweb_rt.exceptions import EmbeddedPostgresError
-from tests.support.embedded import OWNER, end, eventually, query, running, works_in
+from tests.support.embedded import OWNER, end, eventually, left_in, query, running, works_in
 
 NOBODY = 65534
 
@@ -28,7 +28,7 @@ pytestmark = [
 def cluster(data_dir: Path) -> Iterator[Path]:
     """Where the server works; after the test nothing does."""
     yield data_dir / "postgres"
-    assert works_in(data_dir / "postgres") == []
+    assert left_in(data_dir / "postgres") == []
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def reachable_data_dir() -> Iterator[Path]:
     data_dir = parent / "data"
     data_dir.mkdir(mode=0o755)
     yield data_dir
-    assert works_in(data_dir / "postgres") == []
+    assert left_in(data_dir / "postgres") == []
     shutil.rmtree(parent)
 
 

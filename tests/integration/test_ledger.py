@@ -42,7 +42,7 @@ async def mending(url: str, lock_timeout: float = 0.5) -> AsyncIterator[asyncpg.
     try:
         yield connection
     finally:
-        await connection.close(timeout=5)
+        await connection.close(timeout=20)
 
 
 @asynccontextmanager

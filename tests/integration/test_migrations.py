@@ -144,6 +144,7 @@ async def test_does_not_stand_in_the_way_of_a_long_transaction(
         patch.setattr(migrations, "_LOCK_ATTEMPTS", 2)
         with pytest.raises(MigrationError, match=r"0001_one got no lock .* in 2 times 50ms"):
             await migrate(empty_database_url, directory=directory)
+    monkeypatch.setattr(migrations, "_LOCK_ATTEMPTS", 100)
     attempt = asyncio.create_task(migrate(empty_database_url, directory=directory))
     await transaction.commit()
     assert await attempt == ["0001_one"]

@@ -40,7 +40,7 @@ def million_url(postgres_url: str, template_database: str) -> Iterator[str]:
         await create_database(postgres_url, name, template=template_database)
         connection = await connect(url, statement_timeout=250)
         await load(connection)
-        await connection.close(timeout=5)
+        await connection.close(timeout=20)
 
     asyncio.run(make())
     yield url
@@ -57,7 +57,7 @@ async def test_it_reads_what_it_is_about(million_url: str, operation: Operation,
         reads = await reads_of(connection, lambda: operation.work(connection))
         await transaction.rollback()
     finally:
-        await connection.close(timeout=5)
+        await connection.close(timeout=20)
     assert {table for table, rows in reads.scanned.items() if rows > SMALL} <= operation.scans, reads
     if not operation.scans:
         assert sum(reads.blocks.values()) < 1000 + 40 * operation.rows, reads
@@ -108,7 +108,7 @@ async def test_a_check_finds_and_mends_the_few_among_a_million(million_url: str)
     mended = await ledger.mend(connection, report)
     assert mended == Mended(counters=users, numbered=3 * users, places=users, outbox_rows=0)
     await _finds_nothing(connection)
-    await connection.close(timeout=5)
+    await connection.close(timeout=20)
 
 
 async def _finds_nothing(connection: asyncpg.Connection) -> None:

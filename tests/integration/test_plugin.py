@@ -30,6 +30,7 @@ from jasaweb_rt.hooks import ConnectionOpened
 from jasaweb_rt.plugin import Identity
 from tests.support.asgi import NotStartedError, served
 from tests.support.databases import add_users
+from tests.support.ports import free_port
 from tests.support.sockets import frame, until
 from tests.support.tokens import SECRET
 
@@ -93,6 +94,10 @@ def given(value: str) -> Any:
     return provide
 
 
+def client_of(url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, timeout=20)
+
+
 async def token_of(http: httpx.AsyncClient, user: str = "anna") -> dict[str, str]:
     response = await http.post("/api/websocket/token", headers={"x-user": user})
     assert response.status_code == 200
@@ -129,7 +134,7 @@ async def test_a_foreign_application_gets_sockets(settings: Settings) -> None:
     for count in (1, 2):
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(served(app))
-            http = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+            http = await stack.enter_async_context(client_of(url))
             assert (await http.get("/hello", headers={"x-user": "anna"})).text == "Hello, anna"
             assert (await http.get("/hello")).status_code == 401
             refused = await http.post("/api/websocket/token")
@@ -165,7 +170,7 @@ async def test_whom_the_token_route_serves(settings: Settings) -> None:
         return answers[request.headers["x-user"]]
 
     plugin = RealtimePlugin(settings, identify=identify, token_path="/rt/token")
-    async with served(foreign_app(plugin, None)) as url, httpx.AsyncClient(base_url=url) as http:
+    async with served(foreign_app(plugin, None)) as url, client_of(url) as http:
 
         async def ask(user: str, **headers: str) -> httpx.Response:
             return await http.post("/rt/token", headers={"x-user": user, **headers})
@@ -197,14 +202,14 @@ async def test_whom_the_token_route_serves(settings: Settings) -> None:
 async def test_behind_a_proxy_the_public_url_is_told(settings: Settings) -> None:
     public = msgspec.structs.replace(settings, public_url="https://rt.example.org")
     plugin = RealtimePlugin(public, identify=who)
-    async with served(foreign_app(plugin, None)) as url, httpx.AsyncClient(base_url=url) as http:
+    async with served(foreign_app(plugin, None)) as url, client_of(url) as http:
         assert (await token_of(http))["connectionUrl"] == "wss://rt.example.org/ws"
 
 
 async def test_pages_of_the_application_need_its_origin_to_be_allowed(settings: Settings) -> None:
     allowing = msgspec.structs.replace(settings, allowed_origins=("http://shop.example",))
     plugin = RealtimePlugin(allowing, identify=who)
-    async with served(foreign_app(plugin, None)) as url, httpx.AsyncClient(base_url=url) as http:
+    async with served(foreign_app(plugin, None)) as url, client_of(url) as http:
         body = await token_of(http)
         protocols = [Subprotocol("jasaweb.v1"), Subprotocol(f"bearer.{body['token']}")]
         async with connect(
@@ -217,7 +222,7 @@ async def test_pages_of_the_application_need_its_origin_to_be_allowed(settings: 
 
 
 async def test_without_a_log_in_of_its_own_there_is_no_token_route(settings: Settings) -> None:
-    async with served(foreign_app(RealtimePlugin(settings), None)) as url, httpx.AsyncClient(base_url=url) as http:
+    async with served(foreign_app(RealtimePlugin(settings), None)) as url, client_of(url) as http:
         assert (await http.post("/api/websocket/token")).status_code == 404
 
 
@@ -225,7 +230,7 @@ async def test_two_applications_in_one_process(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         plugins = [RealtimePlugin(settings, identify=who) for _ in range(2)]
         urls = [await stack.enter_async_context(served(foreign_app(plugin, None))) for plugin in plugins]
-        clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=url)) for url in urls]
+        clients = [await stack.enter_async_context(client_of(url)) for url in urls]
         first, second = [await connected(stack, await token_of(http)) for http in clients]
         assert [plugin.realtime.broadcast_to_user("anna", '{"type": "mine"}') for plugin in plugins] == [1, 1]
         assert [await frame(socket) for socket in (first, second)] == [{"type": "mine"}] * 2
@@ -256,16 +261,16 @@ async def test_what_prevents_a_start_is_said_in_a_sentence(
     settings: Settings, empty_database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     change = msgspec.structs.replace
-    with sockets.create_server(("127.0.0.1", 0)) as taken:
+    # Bound and not listening: nobody else can have it, and whoever connects is refused.
+    with sockets.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         said = await fails_to_start(RealtimePlugin(change(settings, port=port), identify=who), caplog)
         assert said == (
             f"Cannot listen on 127.0.0.1 port {port} (Address already in use); "
             "stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
         )
-        # Bound and not listening: whoever connects is refused.
         away = f"postgresql://nobody@127.0.0.1:{port}/none"
-        taken.close()
         said = await fails_to_start(RealtimePlugin(change(settings, database_url=away)), caplog)
     assert f"127.0.0.1:{port}/none" in said
     said = await fails_to_start(RealtimePlugin(change(settings, database_url=None)), caplog)
@@ -276,8 +281,8 @@ async def test_what_prevents_a_start_is_said_in_a_sentence(
 
 
 async def test_after_a_failed_start_it_can_be_tried_again(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    with sockets.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
+    with sockets.create_server(("127.0.0.1", port)):
         plugin = RealtimePlugin(msgspec.structs.replace(settings, port=port), identify=who)
         await fails_to_start(plugin, caplog)
     async with served(foreign_app(plugin, None)):

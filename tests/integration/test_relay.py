@@ -42,7 +42,7 @@ async def test_a_server_that_said_goodbye_is_away_before_the_connection_ends(
             while not await connection.fetchval(ASLEEP, relays[0].get_server_pid()):
                 await asyncio.sleep(0.005)
         await connection.execute("select pg_terminate_backend($1)", relays[0].get_server_pid())
-        await asyncio.wait_for(goodbye.wait(), 10)
+        await asyncio.wait_for(goodbye.wait(), 20)
         with pytest.raises(DatabaseUnavailableError):
             await asyncio.wait_for(running, 20)
 
@@ -74,4 +74,4 @@ async def endless(database_url: str) -> AsyncIterator[tuple[str, asyncio.Event]]
         user = parts.netloc.rpartition("@")[0]
         netloc = f"{user}@127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield urlunsplit(parts._replace(netloc=netloc, query="sslmode=disable")), goodbye
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), 20)

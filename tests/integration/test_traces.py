@@ -26,7 +26,7 @@ async def test_what_was_there_before_the_numbering_is_told_apart(empty_database_
         await connection.execute(INSERT, "after")
         before, after = [await traces.find(connection, one, 10) for one in ("before", "after")]
     finally:
-        await connection.close(timeout=5)
+        await connection.close(timeout=20)
     assert before is not None
     assert after is not None
     assert (before.numbered, before.seq, before.committed_at, before.waiting) == ("by_migration", 1, None, None)
@@ -58,7 +58,7 @@ async def test_without_commit_times_none_is_made_up(data_dir: Path) -> None:
         await add_users(connection, ("anna", "client"))
         await connection.execute(INSERT, "n")
         found = await traces.find(connection, "n", 10)
-        await connection.close(timeout=5)
+        await connection.close(timeout=20)
     finally:
         await asyncio.to_thread(server.stop)
     assert found is not None

@@ -14,7 +14,7 @@ from jasaweb_rt.database.pool import acquire
 from jasaweb_rt.upkeep import Pace, Upkeep
 from tests.support.databases import add_users
 from tests.support.program import TOKEN_SECRET, environment, program
-from tests.support.recording import recording, states, states_become
+from tests.support.recording import leases_become, recording, states, states_become
 from tests.support.sockets import frame, opened, opened_many
 from tests.support.tokens import connection_token
 
@@ -48,13 +48,14 @@ async def test_a_killed_servers_connections_are_closed_by_the_next(
     tmp_path: Path, database_url: str, connection: asyncpg.Connection
 ) -> None:
     await add_users(connection, ("anna", "client"))
-    environ = environment(database_url, DRAIN_SECONDS="5")
+    environ = environment(database_url, DRAIN_SECONDS="15")
     token = connection_token("anna", secret=TOKEN_SECRET)
     async with program(tmp_path, environ, "serve") as server:
         url = (await server.url()).replace("http", "ws")
         async with connect(f"{url}/ws?token={token}") as socket:
             await frame(socket)
             await states_become(connection, ("anna", "active"))
+            await leases_become(connection, 1)
             await server.end(signal.SIGKILL)
     assert await states(connection) == [("anna", "active")]
     await lapse(connection)
@@ -195,7 +196,7 @@ async def test_clearing_away_waits_for_nobody(
         await connection.execute("update public.websocket_connections set status = 'error'")
         async with other.transaction():
             await other.execute("select from public.websocket_messages where id = 'message-1old' for update")
-            await asyncio.wait_for(upkeep().delete_old(), 5)
+            await asyncio.wait_for(upkeep().delete_old(), 20)
             assert await connection.fetchval(count) == 1
         async with other.transaction():
             assert await locks.try_lock_for_transaction(other, locks.RETENTION_LOCK)

@@ -1,5 +1,6 @@
 """Databases and roles for single tests."""
 
+import asyncio
 import contextlib
 import urllib.parse
 import uuid
@@ -17,7 +18,7 @@ async def create_database(url: str, name: str, *, template: str = "template0") -
     """Creates a database on the server of `url`, as a copy of `template`."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(f'create database "{name}" template "{template}"')
+        await _once_all_have_left(connection, f'create database "{name}" template "{template}"')
     finally:
         await connection.close()
 
@@ -26,9 +27,24 @@ async def drop_database(url: str, name: str) -> None:
     """Drops a database, also where connections to it are open."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(f'drop database if exists "{name}" with (force)')
+        await _once_all_have_left(connection, f'drop database if exists "{name}" with (force)')
     finally:
         await connection.close()
+
+
+async def _once_all_have_left(connection: asyncpg.Connection, *statements: str) -> None:
+    """Executes statements of which PostgreSQL refuses the last one while others are connected to its database.
+
+    It waits for them itself, but for 5 s only: one that ends, or that comes in this moment, may need longer.
+    """
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                for statement in statements:
+                    await connection.execute(statement)
+            except asyncpg.ObjectInUseError:
+                continue
+            return
 
 
 async def add_users(connection: asyncpg.Connection, *users: tuple[str, str]) -> None:
@@ -49,10 +65,11 @@ async def away(url: str, database_url: str) -> AsyncIterator[None]:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(f'alter database "{name}" allow_connections false')
-        await connection.execute(
-            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = $1", name
+        await _once_all_have_left(
+            connection,
+            f"select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'",
+            f'alter database "{name}" rename to "{name}_away"',
         )
-        await connection.execute(f'alter database "{name}" rename to "{name}_away"')
         yield
         await connection.execute(f'alter database "{name}_away" rename to "{name}"')
         await connection.execute(f'alter database "{name}" allow_connections true')

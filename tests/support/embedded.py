@@ -28,6 +28,14 @@ def works_in(cluster: Path) -> list[int]:
     return found
 
 
+def left_in(cluster: Path, seconds: float = 30) -> list[int]:
+    """What still works in `cluster` after all that is on its way out had the time to go."""
+    deadline = time.monotonic() + seconds
+    while (found := works_in(cluster)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
 async def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

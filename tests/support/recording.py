@@ -73,6 +73,13 @@ async def states_become(connection: asyncpg.Connection, *expected: tuple[str, st
         raise AssertionError(f"{found} is not {list(expected)}") from None
 
 
+async def leases_become(connection: asyncpg.Connection, count: int) -> None:
+    """Waits until so many nodes have a lease, which they take beside what they write."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await connection.fetchval("select count(*) from jasaweb_rt.nodes") != count:
+            await asyncio.sleep(0.02)
+
+
 async def logged(connection: asyncpg.Connection, connection_id: str) -> list[dict[str, Any]]:
     """What was written down as sent to a connection, in order: the frames."""
     rows = await connection.fetch(
