@@ -38,7 +38,7 @@ def who(request: Request[Any, Any, Any]) -> str | None:
 @pytest.fixture
 async def http(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     app = Litestar(plugins=[RealtimePlugin(settings, identify=who)], logging_config=None)
-    async with served(app) as url, httpx.AsyncClient(base_url=url, headers={"x-user": "anna"}) as http:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers={"x-user": "anna"}, timeout=30) as http:
         yield http
 
 
@@ -107,7 +107,7 @@ async def test_the_applications_csrf_protection_holds_for_what_changes_something
         csrf_config=CSRFConfig(secret="s" * 32),
         logging_config=None,
     )
-    async with served(app) as url, httpx.AsyncClient(base_url=url, headers={"x-user": "anna"}) as http:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers={"x-user": "anna"}, timeout=30) as http:
         refused = await http.post("/api/notifications/read", json={"upTo": 1})
         assert refused.status_code == 403
         assert (await http.get("/api/notifications")).status_code == 200
@@ -128,11 +128,11 @@ async def test_it_can_stand_elsewhere_or_be_left_to_the_application(settings: Se
     headers = {"x-user": "anna"}
     elsewhere = RealtimePlugin(settings, identify=who, inbox_path="/rt/inbox")
     app = Litestar([mine], plugins=[elsewhere], logging_config=None)
-    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers) as http:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as http:
         assert (await http.get("/rt/inbox")).json()["headSeq"] == 0
         assert (await http.get("/api/notifications")).text == "mine"
     left = RealtimePlugin(settings, identify=who, inbox_path=None)
     app = Litestar([mine], plugins=[left], logging_config=None)
-    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers) as http:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as http:
         assert (await http.get("/api/notifications")).text == "mine"
         assert (await http.post("/api/notifications/read")).status_code == 404
