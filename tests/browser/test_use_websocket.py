@@ -199,7 +199,7 @@ class TestManyComponents:
         await socket.send(durable(2))
         await components.expect_messages("a", "Connected", "n1", "n2")
         await components.show()
-        await asyncio.wait_for(socket.ended.wait(), 10)
+        await socket.until_ended()
         assert scripted.token_requests == 1
         assert scripted.idle
         await components.show({"name": "c"})
@@ -258,7 +258,7 @@ class TestListeners:
         await components.until("heard.length === 3")
         assert await components.call("heard") == ["any system_announcement", "n 7", "any sync"]
         await components.show()
-        await asyncio.wait_for(socket.ended.wait(), 10)
+        await socket.until_ended()
 
     async def test_a_handler_that_fails_leaves_the_others_alone(self, components: Components, watch: Watch) -> None:
         watch.allow("the handler's own")
