@@ -25,6 +25,7 @@ MIDTRANS_SERVER_KEY = "SB-Mid-server-of-the-browser-tests"
 START_DEADLINE = 60.0
 """Seconds for the first start, which makes a database cluster."""
 STOP_DEADLINE = 20.0
+REQUEST_DEADLINE = 20.0
 _URL = re.compile(r"https?://127\.0\.0\.1:(\d+)")
 
 
@@ -95,7 +96,7 @@ class Application:
     ) -> None:
         """Midtrans reports what became of the payment of an invoice; `status` and `code` are their words."""
         gross_amount = f"{amount}.00"
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=REQUEST_DEADLINE) as client:
             answer = await client.post(
                 "/api/webhooks/midtrans",
                 json={
@@ -134,7 +135,9 @@ class Application:
     @contextlib.asynccontextmanager
     async def session(self, person: Person) -> AsyncIterator[httpx.AsyncClient]:
         """The HTTP interface under somebody's session, as a program of theirs would use it."""
-        async with httpx.AsyncClient(base_url=self.url, headers={"origin": self.url}) as client:
+        async with httpx.AsyncClient(
+            base_url=self.url, headers={"origin": self.url}, timeout=REQUEST_DEADLINE
+        ) as client:
             answer = await client.post("/api/auth/login", json={"email": person.email, "password": PASSWORD})
             answer.raise_for_status()
             client.headers["authorization"] = f"Bearer {answer.cookies['auth_token']}"

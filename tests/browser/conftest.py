@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright, expect
 
 from tests.browser import npm_modules
 from tests.browser.accessibility import Axe
@@ -29,10 +29,22 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+WAIT_MS = 20_000
+"""How long a page may take for anything that a test waits for."""
+PATIENCE = """{
+  // Never long between two attempts to connect, however long a test has kept the server away.
+  Math.random = () => 0.02;
+  // Toasts stay, as under a pointer: a test may be late to look at them.
+  const hold = (node) => node.classList?.contains("toast") && node.dispatchEvent(new Event("pointerenter"));
+  new MutationObserver((changes) => changes.forEach(({ addedNodes }) => addedNodes.forEach(hold))).observe(document,
+      { childList: true, subtree: true });
+}"""
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation",
     (event) => console.error("Content-Security-Policy: " + event.violatedDirective + " " + event.blockedURI))"""
 
 NewPage = Callable[..., Awaitable[Page]]
+
+expect.set_options(timeout=WAIT_MS)
 
 
 class Watch:
@@ -92,8 +104,9 @@ async def new_page(browser: Browser, watch: Watch) -> AsyncIterator[NewPage]:
     async def open_page(*, context: BrowserContext | None = None, **options: Any) -> Page:
         if context is None:
             context = await browser.new_context(**{"locale": "en-GB", **options})
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(WAIT_MS)
             await context.add_init_script(REPORT_VIOLATIONS)
+            await context.add_init_script(PATIENCE)
             contexts.append(context)
         page = await context.new_page()
         watch.follow(page)

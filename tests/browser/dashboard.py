@@ -15,8 +15,6 @@ CUT = r"net::ERR_|WebSocket connection to"
 """What the browser itself says of a network that the test has cut."""
 DASHBOARD = re.compile(r"/client/dashboard$")
 
-expect.set_options(timeout=10_000)
-
 
 async def log_in(page: Page, url: str, person: Person, *, next_page: str = "") -> None:
     """Fills in the form and sends it, in whatever language it is."""
@@ -45,6 +43,11 @@ async def open_admin(page: Page, url: str, person: Person) -> None:
 async def until_live(page: Page) -> None:
     """Waits for the socket."""
     await expect(connection(page)).to_have_attribute("data-state", "open")
+
+
+async def until_loaded(page: Page) -> None:
+    """Waits for the lists of a page that is live."""
+    await expect(page.locator(".list-note.loading")).to_have_count(0)
 
 
 def connection(page: Page) -> Locator:

@@ -22,10 +22,12 @@ from tests.browser.dashboard import (
     open_dashboard,
     sockets,
     until_live,
+    until_loaded,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+SETTLED = "Promise.allSettled(document.getAnimations().map((animation) => animation.finished))"
 MARKUP = "<img src=x onerror=\"document.body.dataset.hacked='1'\"> & <b>bold</b>"
 
 
@@ -397,6 +399,7 @@ class TestLook:
             await page.get_by_label("Name, id or address").fill(client.id)
             await expect(page.locator("#connections tr")).to_have_count(1)
             await page.get_by_role("button", name="Reply").click()
+            await until_loaded(page)
             assert await page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
             await page.locator("#connections button").click()
             await expect(page.get_by_role("dialog")).to_be_visible()
@@ -418,9 +421,10 @@ class TestLook:
         await page.locator(".reply").click()
         await page.locator("#announce button").click()
         await expect(page.locator("#announce .form-error")).not_to_be_empty()
-        await page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
+        await page.evaluate(SETTLED)
         await axe(page)
         await page.locator("#connections button").first.click()
+        await page.evaluate(SETTLED)
         await axe(page, within="dialog")
 
     async def test_it_speaks_indonesian(self, app: Application, new_page: NewPage) -> None:

@@ -20,6 +20,7 @@ from tests.browser.dashboard import (
     connection,
     inbox,
     open_dashboard,
+    until_loaded,
 )
 from tests.support.tcp_relay import TcpRelay
 
@@ -305,10 +306,10 @@ class TestAdmin:
 
     async def test_a_client_sees_no_way_to_change(self, app: Application, new_page: NewPage) -> None:
         person = await app.new_person()
-        await app.new_project(person, "Koperasi Maju")
+        await app.new_project(person, "Koperasi Jaya")
         page = await new_page()
         await open_dashboard(page, app.url, person)
-        await expect(card(page, "Koperasi Maju")).to_be_visible()
+        await expect(card(page, "Koperasi Jaya")).to_be_visible()
         await expect(page.get_by_role("combobox")).to_have_count(0)
 
 
@@ -333,6 +334,7 @@ class TestLook:
         page = await new_page(viewport={"width": width, "height": 800})
         await open_dashboard(page, app.url, person)
         await expect(inbox(page)).to_have_count(1)
+        await until_loaded(page)
         assert await page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
     async def test_every_control_has_a_name_and_every_part_a_place(self, app: Application, new_page: NewPage) -> None:
@@ -342,6 +344,7 @@ class TestLook:
         page = await new_page(viewport={"width": 390, "height": 844})
         await open_dashboard(page, app.url, person)
         await expect(inbox(page)).to_have_count(1)
+        await until_loaded(page)
         for role in ("banner", "main"):
             await expect(page.get_by_role(role)).to_have_count(1)
         for role in ("button", "link", "combobox"):
@@ -374,7 +377,7 @@ class TestLook:
         await expect(page.locator(".toast")).to_have_count(1)
         await expect(page.locator(".status-paid")).to_have_count(2)
         await page.mouse.move(0, 0)
-        await page.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")
+        await page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
         picture = PICTURE if os.environ.get("WRITE_SCREENSHOTS") else tmp_path / PICTURE.name
         picture.parent.mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=picture)

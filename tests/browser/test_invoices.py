@@ -138,7 +138,10 @@ class TestPayment:
         alert = pages[2].locator(".notification").filter(has_text="Tagihan untuk “Kabar Pagi”: “Lunas”, oleh Midtrans")
         await expect(alert.get_by_role("heading")).to_have_text("Status tagihan berubah")
 
-    async def test_the_guide_s_own_script_finds_its_way(self, app: Application, new_page: NewPage) -> None:
+    async def test_the_guide_s_own_script_finds_its_way(
+        self, app: Application, new_page: NewPage, watch: Watch
+    ) -> None:
+        watch.allow(CUT)
         person = await app.new_person()
         invoice = await app.new_invoice(await app.new_project(person, "Kabar Pagi"))
         page = await new_page()
@@ -186,7 +189,7 @@ class TestPayment:
 
         await page.route("**/api/invoices", late)
         await open_dashboard(page, app.url, person)
-        await asyncio.wait_for(read.wait(), 10)
+        await asyncio.wait_for(read.wait(), 20)
         await app.report_payment(invoice)
         await expect(inbox(page)).to_have_text(["Payment received"])
         go_on.set()

@@ -13,7 +13,7 @@ from jasaweb_rt.messages import NotificationType, ProjectStatus
 from tests.browser.accessibility import Axe
 from tests.browser.application import PASSWORD, Application, Person
 from tests.browser.conftest import NewPage, Watch
-from tests.browser.dashboard import DASHBOARD, badge, connection, inbox, open_dashboard, until_live
+from tests.browser.dashboard import DASHBOARD, badge, connection, inbox, open_dashboard, until_live, until_loaded
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -75,6 +75,7 @@ class TestRules:
         await expect(inbox(page)).to_have_count(10)
         await app.insert(person, "Holiday", kind="system_announcement", message="The office is closed on Monday")
         await expect(page.locator(".toast")).to_have_count(1)
+        await until_loaded(page)
         await look(page, axe)
 
     async def test_writing_a_message(self, app: Application, new_page: NewPage, axe: Axe, locale: str) -> None:
@@ -155,6 +156,7 @@ class TestSize:
         assert await page.evaluate(FITS)
         await open_dashboard(page, app.url, person)
         await expect(inbox(page)).to_have_count(10)
+        await until_loaded(page)
         assert await page.evaluate(FITS)
         await page.locator("#write").click()
         dialog = page.locator("#compose")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -84,6 +83,7 @@ class TestRefresh:
         assert scripted.token_requests == 1
         scripted.session_seconds = None
         await socket.close(4001, "Session expired")
+        await timed.until_state("waiting")
         await pass_seconds(timed, 1)
         await (await scripted.accept()).welcome()
         await timed.until_state("open")
@@ -129,7 +129,7 @@ class TestRefresh:
         socket = await self.open(timed, scripted, 300)
         scripted.user_id = "user-2"
         await pass_seconds(timed, 190)
-        await asyncio.wait_for(socket.ended.wait(), 10)
+        await socket.until_ended()
         await timed.until_state("waiting")
         await pass_seconds(timed, 1)
         other = await scripted.accept()

@@ -35,8 +35,6 @@ PHONE: dict[str, Any] = {
     "is_mobile": True,
     "has_touch": True,
 }
-RECONNECT_MS = 45_000
-"""Longer than the longest pause between two attempts."""
 
 
 async def open_windows(new_page: NewPage, url: str, person: Person) -> list[Page]:
@@ -213,7 +211,7 @@ async def test_the_server_is_restarted_while_pages_are_open(
     await restartable.start()
 
     for page in [*pages, admin_page]:
-        await expect(connection(page)).to_have_attribute("data-state", "open", timeout=RECONNECT_MS)
+        await until_live(page)
     await expect_unread(pages, "three", "two", "one", "before")
     for page in pages:
         await expect(inbox(page)).to_have_text(["three", "two", "one", "seen", "before"])

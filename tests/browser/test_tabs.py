@@ -78,8 +78,8 @@ async def test_what_is_replayed_after_the_list_stays_read(
     await relay.start()
     # The list is here first.
     await expect(inbox(page)).to_have_text(["one"])
-    socket.send(await asyncio.wait_for(held.get(), 10))
+    socket.send(await asyncio.wait_for(held.get(), 20))
     await app.insert(person, "two")
-    socket.send(await asyncio.wait_for(held.get(), 10))
+    socket.send(await asyncio.wait_for(held.get(), 20))
     await expect(inbox(page)).to_have_text(["two", "one"])
     await expect(page.locator(".notification.unread h3")).to_have_text(["two"])

@@ -124,6 +124,10 @@ class ScriptedSocket:
         """The next message of the client."""
         return await asyncio.wait_for(self._received.get(), DEADLINE)
 
+    async def until_ended(self) -> None:
+        """Waits until the connection has ended."""
+        await asyncio.wait_for(self.ended.wait(), DEADLINE)
+
     async def close(self, code: int, reason: str = "") -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 

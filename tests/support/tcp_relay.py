@@ -26,6 +26,10 @@ class TcpRelay:
     async def cut(self) -> None:
         """Resets every connection and refuses new ones, until `start`."""
         if self._server is not None:
+            # Who was let in this very moment is first taken note of: asyncio would lose that socket, unclosed.
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener)
+            await asyncio.sleep(0)
             self._server.close()
             for writer in self._writers:
                 writer.transport.abort()
@@ -33,6 +37,9 @@ class TcpRelay:
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            writer.transport.abort()
+            return
         self._writers.add(writer)
         far: asyncio.StreamWriter | None = None
         try:

@@ -20,7 +20,7 @@ from jasaweb_rt.hooks import (
     UserMessageSent,
 )
 from jasaweb_rt.messages import Ack, ClientMessage, Read, UserMessage
-from tests.support.sockets import until
+from tests.support.sockets import WAIT_SECONDS, until
 
 
 def opened(name: str = "c") -> ConnectionOpened:
@@ -44,7 +44,7 @@ SENT = UserMessageSent(
 
 
 @asynccontextmanager
-async def running(hooks: Hooks, stop_seconds: float = 5.0) -> AsyncIterator[None]:
+async def running(hooks: Hooks, stop_seconds: float = WAIT_SECONDS) -> AsyncIterator[None]:
     hooks.start()
     try:
         yield
@@ -200,7 +200,8 @@ async def test_a_hook_that_takes_too_long_is_cancelled_and_told_of_the_next(capl
 
 
 async def test_one_that_hangs_and_one_that_spins_delay_themselves_alone(caplog: pytest.LogCaptureFixture) -> None:
-    hooks, told, end = Hooks(), list[str](), threading.Event()
+    hooks, told = Hooks(), list[str]()
+    spinning, end = threading.Event(), threading.Event()
 
     @hooks.on_connect
     async def hangs(_: ConnectionOpened) -> None:
@@ -208,6 +209,7 @@ async def test_one_that_hangs_and_one_that_spins_delay_themselves_alone(caplog: 
 
     @hooks.on_connect
     def spins(_: ConnectionOpened) -> None:
+        spinning.set()
         while not end.is_set():
             pass
 
@@ -223,7 +225,7 @@ async def test_one_that_hangs_and_one_that_spins_delay_themselves_alone(caplog: 
         async with running(hooks, stop_seconds=0.1):
             for number in range(3):
                 hooks.emit(opened(str(number)))
-            await until(lambda: sorted(told) == ["0", "0", "1", "1", "2", "2"])
+            await until(lambda: sorted(told) == ["0", "0", "1", "1", "2", "2"] and spinning.is_set())
         for name in ("hangs", "spins"):
             assert f"{name} did not end in time; 2 events were left to it" in caplog.text
     finally:
@@ -240,7 +242,7 @@ async def test_a_full_queue_drops_and_says_so_once_in_a_while(
     def slow(event: ConnectionOpened) -> None:
         told["slow"].append(event.connection_id)
         began.set()
-        go_on.wait(10)
+        go_on.wait(WAIT_SECONDS)
 
     @hooks.on_connect
     async def quick(event: ConnectionOpened) -> None:
