@@ -8,11 +8,16 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from jasaweb_rt.database.embedded import EmbeddedPostgres
 from jasaweb_rt.database.migrations import migrate
 from jasaweb_rt.database.pool import connect, create_pool
 from tests.support.databases import create_database, drop_database, with_database
+
+# How long an example takes is the machine's affair.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

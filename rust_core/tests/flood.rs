@@ -15,6 +15,7 @@ use jasaweb_rt_core::{
 use support::{
     config,
     http::Client,
+    queued_bytes,
     sockets::{Socket, TEXT},
     within,
 };
@@ -155,7 +156,7 @@ async fn a_flood_and_all_that_a_client_may_send_pass_each_other_whole() {
             let hub = server.hub().unwrap();
             for number in 0..FLOOD {
                 // Within the queue's limit: this is about what arrives, not about who is too slow.
-                while hub.connections().unwrap()[0].queued_bytes > 400_000 {
+                while queued_bytes(hub) > 400_000 {
                     std::thread::yield_now();
                 }
                 hub.to_user("user-1", || Frame::text(&flood_frame(number))).unwrap();

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection
 
 from jasaweb_rt._core import FanoutServer
 from tests.core.conftest import StartServer
-from tests.support.sockets import WAIT_SECONDS, closed, opened, until
+from tests.support.sockets import WAIT_SECONDS, closed, opened, settled, until
 
 MAX_ARRAY_BYTES = 65_535
 
@@ -66,7 +66,7 @@ async def test_what_was_sent_together_comes_as_arrays(server: FanoutServer, comp
         assert len(received) < 100
         assert all(len(array) > 1 for array in arrays(received))
         assert all(len(text) <= MAX_ARRAY_BYTES for text in received)
-        stats = server.stats()
+        stats = await settled(server)
         assert stats.arrays == len(arrays(received))
         assert stats.compressions == (1000 if compression else 0)
         # Compressed, the digits take half of their length.

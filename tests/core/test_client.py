@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 
 import pytest
 
@@ -11,6 +10,7 @@ from jasaweb_rt._core import FanoutServer
 from jasaweb_rt.client import Frame, RealtimeClient, RealtimeClientError
 from jasaweb_rt.messages import AdminAlert, UserMessage
 from tests.core.conftest import StartServer
+from tests.support.ports import free_port
 from tests.support.sockets import socket_url, until
 from tests.support.tokens import connection_token
 
@@ -153,9 +153,7 @@ async def test_a_path_that_is_not_there_ends_the_iteration(server: FanoutServer)
 
 
 async def test_it_comes_back_after_the_server_has(start_server: StartServer) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     first = start_server(port=port)
     async with RealtimeClient(socket_url(first), Tokens()) as client:
         await next_frame(client)
@@ -170,8 +168,14 @@ async def test_a_caller_who_polls_does_not_cut_a_wait_short(monkeypatch: pytest.
     monkeypatch.setattr(client_module, "backoff", lambda _: 3600.0)
     tokens = Tokens("u-1", ConnectionError("away"))
     async with RealtimeClient("ws://127.0.0.1:1/ws", tokens) as client:
-        for _ in range(5):
+
+        async def poll() -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await anext(client)
+
+        while not tokens.fetched:
+            await poll()
+        for _ in range(5):
+            await poll()
     assert tokens.fetched == 1

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -254,8 +255,9 @@ async def test_a_refresh_is_sent_while_paging(scripted: ScriptedServer, monkeypa
     scripted.notifications = [stored(seq) for seq in range(1, 4)]
     gate = Gate(scripted)
     tokens = ["first", "second"]
-    # Reckoned when it is asked for, however long connecting has taken: due in a moment.
-    monkeypatch.setattr(client_module, "session_end", lambda token: time.time() + 60.2 if token == "first" else None)
+    # A clock that stands still: due in a moment, however long anything takes.
+    monkeypatch.setattr(client_module, "time", SimpleNamespace(time=lambda: 1000.0, monotonic=time.monotonic))
+    monkeypatch.setattr(client_module, "session_end", lambda token: 1060.2 if token == "first" else None)
 
     async def fetch_token() -> str:
         return tokens.pop(0)

@@ -9,7 +9,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 
 from jasaweb_rt._core import ClientFrame, FanoutServer
 from tests.core.conftest import StartServer
-from tests.support.sockets import closed, frame, opened, until
+from tests.support.sockets import closed, frame, opened, settled, until
 
 LARGE = json.dumps({"type": "notification", "data": [{"id": n, "message": "the same again"} for n in range(500)]})
 
@@ -33,7 +33,7 @@ async def test_a_large_frame_is_compressed_once_for_all(start_server: StartServe
         opened(server, "budi") as budi,
         opened(server, "citra", compression=None) as plain,
     ):
-        before = server.stats()
+        before = await settled(server)
         assert server.broadcast_to_users(["anna", "budi"], LARGE) == 2
         assert [await frame(socket) for socket in (anna, budi)] == [json.loads(LARGE)] * 2
         after = server.stats()

@@ -102,7 +102,11 @@ async def test_random_audiences_get_exactly_their_frames_in_order(start_server: 
     loop = asyncio.get_running_loop()
     async with opened_many(server, *USERS, count=2) as sockets:
 
-        @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+        @settings(
+            max_examples=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        )
         @given(sends=SENDS)
         def check(sends: list[tuple[str, object]]) -> None:
             expected: dict[str, list[int]] = {user_id: [] for user_id in roles}

@@ -21,7 +21,7 @@ server.start()
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PREAMBLE + script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
 
 
 @pytest.mark.parametrize("script", ["", "del server", "import threading; keep = [server]; sys.exit(0)"])

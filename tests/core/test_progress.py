@@ -9,9 +9,6 @@ from tests.core.conftest import StartServer
 from tests.support.sockets import frame, frames, opened, opened_many, socket_url, until
 from tests.support.tokens import SECRET, connection_token
 
-ATTENTIVE = {"ping_interval": 20.0, "pong_timeout": 0.2}
-"""A shard looks after its sessions four times in the shorter of the two."""
-
 
 def durable(seq: int, user_id: str = "user-1") -> tuple[str, int, int, str]:
     return user_id, seq, seq, json.dumps({"seq": seq})
@@ -35,8 +32,7 @@ async def test_what_was_sent_is_told_once_and_only_of_those_that_were_sent_somet
         assert all(one.from_seq > one.through_seq for one in server.take_progress())
 
 
-async def test_a_pong_proves_what_was_sent_before_its_ping(start_server: StartServer) -> None:
-    server = start_server(**ATTENTIVE)
+async def test_a_pong_proves_what_was_sent_before_its_ping(server: FanoutServer) -> None:
     server.take_progress()
     async with opened(server, "user-1") as socket:
         server.publish([durable(1), durable(2)])

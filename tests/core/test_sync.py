@@ -59,10 +59,11 @@ async def test_a_new_session_asks_and_what_comes_meanwhile_is_parked(syncing: Fa
 
 async def test_a_gap_is_asked_for_and_filled(syncing: FanoutServer) -> None:
     async with opened(syncing, "user-1") as socket:
-        answer(syncing, await next_request(syncing), head=10)
+        first = await next_request(syncing)
+        answer(syncing, first, head=10)
         assert await frame(socket) == {"type": "sync"}
         syncing.publish([durable(11), durable(14)])
-        request = await next_request(syncing)
+        request = await next_request(syncing, behind=first)
         assert (request.after, request.epoch, request.first) == (11, None, False)
         answer(syncing, request, head=14, frames=[12, 14])
         assert await seqs(socket, 3) == [11, 12, 14]
@@ -70,10 +71,11 @@ async def test_a_gap_is_asked_for_and_filled(syncing: FanoutServer) -> None:
 
 async def test_a_lost_tail_is_healed_by_the_head(syncing: FanoutServer) -> None:
     async with opened(syncing, "user-1") as socket:
-        answer(syncing, await next_request(syncing), head=1)
+        first = await next_request(syncing)
+        answer(syncing, first, head=1)
         syncing.announce_heads([("user-1", 1), ("nobody", 9)])
         syncing.announce_heads([("user-1", 3)])
-        request = await next_request(syncing)
+        request = await next_request(syncing, behind=first)
         assert request.after == 1
         answer(syncing, request, head=3, frames=[2, 3])
         assert await frame(socket) == {"type": "sync"}
@@ -82,8 +84,9 @@ async def test_a_lost_tail_is_healed_by_the_head(syncing: FanoutServer) -> None:
 
 async def test_a_long_answer_comes_by_pages(syncing: FanoutServer) -> None:
     async with opened(syncing, "user-1", query="?last_seq=0") as socket:
+        request = None
         for page in range(5):
-            request = await next_request(syncing)
+            request = await next_request(syncing, behind=request)
             assert request.after == page * 10
             answer(syncing, request, head=50, frames=range(page * 10 + 1, page * 10 + 11), through=page * 10 + 10)
         assert await frame(socket) == {"type": "sync"}
@@ -200,7 +203,7 @@ async def test_two_runners_are_never_at_the_same_connection(syncing: FanoutServe
         # Asked once more while the first runner is at it: the second leaves it alone, and takes the next connection's.
         sync.request(request)
         async with opened(syncing, "user-2"):
-            other = await next_request(syncing)
+            other = await next_request(syncing, behind=request)
             sync.request(other)
             await away.tried.acquire()
             assert away.tried.locked()

@@ -9,7 +9,7 @@ from typing import Any
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from jasaweb_rt._core import FanoutServer, SyncRequest
+from jasaweb_rt._core import FanoutServer, OverloadedError, Stats, SyncRequest
 from tests.support.tokens import connection_token
 
 WAIT_SECONDS = 40.0
@@ -25,8 +25,9 @@ def socket_url(server: FanoutServer, query: str = "") -> str:
 async def opened(
     server: FanoutServer, user_id: str, role: str = "client", query: str = "", **options: Any
 ) -> AsyncIterator[ClientConnection]:
-    """A socket of `user_id` whose welcome was read."""
+    """A socket of `user_id` whose welcome was read. It sends no pings of its own."""
     headers = {"Authorization": f"Bearer {connection_token(user_id, role)}"}
+    options = {"ping_interval": None, **options}
     async with connect(socket_url(server, query), additional_headers=headers, **options) as socket:
         welcome = await frame(socket)
         assert (welcome["type"], welcome["data"]["title"]) == ("system_announcement", "Connected")
@@ -74,14 +75,35 @@ async def until(condition: Callable[[], object], what: str = "the condition") ->
             await asyncio.sleep(0.005)
 
 
-async def next_request(server: FanoutServer) -> SyncRequest:
-    """The next request of a session, other events passed over; fails where several have asked."""
-    found: list[SyncRequest] = []
+async def settled(server: FanoutServer) -> Stats:
+    """The counters once each shard has ended the turn that it is in: a write is counted after its bytes have gone."""
+
+    def answered() -> bool:
+        try:
+            server.connections()  # answered between two turns
+        except OverloadedError:
+            return False
+        return True
+
+    await until(answered, "an answer of every shard")
+    return server.stats()
+
+
+async def next_request(server: FanoutServer, behind: SyncRequest | None = None) -> SyncRequest:
+    """The next request of a session, other events passed over; fails where several have asked.
+
+    A session asks again every 5 s while nobody answers: that is no other request, nor is one like `behind`.
+    """
+    found: dict[tuple[object, ...], SyncRequest] = {}
+
+    def key(request: SyncRequest) -> tuple[object, ...]:
+        return request.connection_id, request.after, request.first
 
     def look() -> bool:
-        found.extend(event for event in server.drain_events() if isinstance(event, SyncRequest))
+        requests = [event for event in server.drain_events() if isinstance(event, SyncRequest)]
+        found.update({key(request): request for request in requests if behind is None or key(request) != key(behind)})
         return bool(found)
 
     await until(look, "a sync request")
-    assert len(found) == 1
-    return found[0]
+    (request,) = found.values()
+    return request

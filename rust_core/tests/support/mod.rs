@@ -13,6 +13,7 @@ use jasaweb_rt_core::{
     config::Config,
     error::Error,
     front_door::{Admitted, FrontDoor, bind},
+    hub::Hub,
 };
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -29,8 +30,21 @@ pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(100), future).await.expect("nothing came within the deadline")
 }
 
+/// The defaults, without what time brings about: pings, which most clients here do not answer, and a rate of connections.
 pub(crate) fn config() -> Config {
-    Config::new(token::SECRET)
+    Config { ping_interval: Duration::ZERO, connect_rate_per_ip: 0, ..Config::new(token::SECRET) }
+}
+
+/// Bytes that wait for the one connection that is open.
+pub(crate) fn queued_bytes(hub: &Hub) -> usize {
+    loop {
+        match hub.connections() {
+            Ok(connections) => return connections[0].queued_bytes,
+            // Its shard was stopped for some seconds.
+            Err(Error::NoAnswer) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// A running front door.
