@@ -292,7 +292,7 @@ class Gateway:
         return await pool.connect(
             self._database_url,
             application_name="jasaweb-rt relay",
-            server_settings={"synchronous_commit": "off", **outbox.DRAIN_SETTINGS},
+            server_settings={"synchronous_commit": "off", **outbox.RELAY_SETTINGS},
         )
 
 

@@ -1,7 +1,8 @@
 """The relay: takes what committed out of the outbox, encodes it once, and publishes it.
 
-One relay in all is the leader, whoever holds an advisory lock; the others stand by. It publishes before it commits the
-removal: dying in between publishes twice, which every session recognises by the number, and never loses.
+One relay in all is the leader, whoever holds an advisory lock; the others stand by. It publishes before it removes,
+which the reading of the next batch does: dying in between publishes twice, which every session knows by the number, and
+never loses.
 """
 
 import asyncio
@@ -34,12 +35,15 @@ class Relay:
     def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], server: FanoutServer) -> None:
         self._connect = connect
         self._server = server
+        # Published, and to be removed by the next reading.
+        self._relayed: list[int] = []
         self.is_ready = False
         """Whether it leads or stands by on a working connection."""
 
     async def run(self) -> None:
         """Relays until its connection breaks (`DatabaseUnavailableError`) or what it asks fails; run it again then."""
         connection = await self._connect()
+        self._relayed = []
         try:
             with database_errors(connection=connection):
                 await self._run(connection)
@@ -58,9 +62,9 @@ class Relay:
         logger.info("this node relays")
         pause = _LEAST_PAUSE
         while True:
-            if drained := await self._drain(connection):
+            if count := await self._relay_batch(connection):
                 pause = _LEAST_PAUSE
-                if drained < _BATCH:
+                if count < _BATCH:
                     # That was all. Asking again at once would mostly find nothing, and a moment later more at a time.
                     await asyncio.sleep(pause)
                 continue
@@ -73,20 +77,20 @@ class Relay:
             try:
                 # Asleep from here on: who comes now wakes us. Who skipped it before has committed, and is seen here.
                 wake.clear()
-                if not await self._drain(connection):
+                if not await self._relay_batch(connection):
                     await _wait(wake, _LOOK_ANYWAY_SECONDS)
                     # Before the lock is given back, which is a journey that the first one would wait for.
-                    await self._drain(connection)
+                    await self._relay_batch(connection)
             finally:
                 if not connection.is_closed():
                     await outbox.unlock(connection, outbox.WAKE_LOCK)
 
-    async def _drain(self, connection: asyncpg.Connection) -> int:
-        """Relays up to a batch, and returns how many there were."""
-        async with connection.transaction():
-            rows = await outbox.drain(connection, _BATCH)
-            if rows:
-                await self._publish(rows)
+    async def _relay_batch(self, connection: asyncpg.Connection) -> int:
+        """Relays up to a batch, removes the one before, and returns how many there were."""
+        rows = await outbox.read_on(connection, _BATCH, self._relayed)
+        self._relayed = [row.id for row in rows]
+        if rows:
+            await self._publish(rows)
         return len(rows)
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> None:
@@ -110,7 +114,7 @@ class Relay:
 
 
 async def _patiently(publish: Callable[[], object]) -> None:
-    """Waits while the core is overloaded, for the outbox is the buffer; ends the transaction after 10 s of that."""
+    """Waits while the core is overloaded, for the outbox is the buffer; gives up after 10 s, and nothing is removed."""
     async with asyncio.timeout(_OVERLOAD_PATIENCE):
         while True:
             try:

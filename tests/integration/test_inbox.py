@@ -195,7 +195,7 @@ async def test_odd_data_spoils_only_itself(connection: asyncpg.Connection, store
 async def test_a_label_of_the_sites_own(connection: asyncpg.Connection) -> None:
     await connection.execute("""alter type public."NotificationType" add value 'of_the_site'""")
     await connection.execute(INSERT.replace("user_message", "of_the_site"), "n", "anna")
-    [event] = await outbox.drain(connection, 1)
+    [event] = await outbox.read_on(connection, 1)
     assert event.notification is not None
     assert event.notification.type == "of_the_site"
 

@@ -218,7 +218,7 @@ async def test_a_foreign_search_path_does_not_matter(empty_database_url: str) ->
     await notifications.insert_many(connection, [new])
     assert (await notifications.mark_read_up_to(connection, "u", 1)) == (1, (1, 0, 2))
     assert [item.id for item in (await notifications.inbox(connection, "u")).items] == [new.id]
-    assert len(await outbox.drain(connection, 10)) == 2
+    assert len(await outbox.read_on(connection, 10)) == 2
     await connection.close()
 
 
@@ -308,7 +308,7 @@ async def test_old_rows_are_numbered_and_not_pushed(empty_database_url: str) -> 
     assert await outbox_size(connection) == 0
     new = notifications.NewNotification(user_id="budi", type="user_message", title="", message="")
     await notifications.insert_many(connection, [new])
-    assert [row.seq for row in await outbox.drain(connection, 10)] == [2]
+    assert [row.seq for row in await outbox.read_on(connection, 10)] == [2]
     await connection.close()
 
 
@@ -341,7 +341,7 @@ async def test_no_insert_is_missed_while_rows_are_adopted(empty_database_url: st
     assert (await notifications.get_counters(connection, "anna"))[:2] == (written, written)
     seqs = await connection.fetch("select seq from jasaweb_rt.feed order by seq")
     assert [row["seq"] for row in seqs] == list(range(1, written + 1))
-    pushed = [row.seq for row in await outbox.drain(connection, written)]
+    pushed = [row.seq for row in await outbox.read_on(connection, written)]
     assert pushed == list(range(written - len(pushed) + 1, written + 1))
     assert len(pushed) >= 80
     await connection.close()

@@ -1,4 +1,4 @@
-"""Draining: in order, each row once, and a relay that sleeps is woken by every commit."""
+"""What waits to be relayed: read in order, each row once, and a relay that sleeps is woken by every commit."""
 
 import asyncio
 import random
@@ -8,8 +8,9 @@ from pathlib import Path
 import asyncpg
 
 from jasaweb_rt.database import outbox
+from jasaweb_rt.database.outbox import OutboxRow
 from jasaweb_rt.database.pool import connect
-from tests.support.ledger import INSERT, drained, outbox_size
+from tests.support.ledger import INSERT, outbox_size
 
 
 def test_the_migration_has_the_same_lock() -> None:
@@ -22,40 +23,40 @@ async def test_in_order_and_once(connection: asyncpg.Connection) -> None:
     for n in range(1, 26):
         await connection.execute(INSERT, f"n{n}", "anna")
     assert await outbox_size(connection) == 25
-    batches = []
-    while batch := await outbox.drain(connection, 10):
+    batches, relayed = [], list[int]()
+    while batch := await outbox.read_on(connection, 10, relayed):
         batches.append([row.seq for row in batch])
+        relayed = [row.id for row in batch]
     assert batches == [list(range(1, 11)), list(range(11, 21)), list(range(21, 26))]
     assert await outbox_size(connection) == 0
 
 
-async def test_what_was_not_committed_is_drained_again(connection: asyncpg.Connection) -> None:
+async def test_what_was_not_said_to_be_relayed_is_read_again(connection: asyncpg.Connection) -> None:
     await connection.execute(INSERT, "n1", "anna")
-    transaction = connection.transaction()
-    await transaction.start()
-    assert len(await outbox.drain(connection, 10)) == 1
-    await transaction.rollback()
-    assert len(await outbox.drain(connection, 10)) == 1
+    [row] = await outbox.read_on(connection, 10)
+    assert await outbox.read_on(connection, 10) == [row]
+    assert await outbox.read_on(connection, 10, [row.id]) == []
+    assert await outbox.read_on(connection, 10) == []
+
+
+async def test_what_commits_late_is_read_though_its_id_is_lower(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    other = await connect(database_url)
+    async with connection.transaction():
+        await connection.execute(INSERT, "late", "anna")
+        await other.execute(INSERT, "early", "budi")
+        [early] = await outbox.read_on(other, 10)
+        assert early.user_id == "budi"
+    [late] = await outbox.read_on(other, 10, [early.id])
+    assert (late.user_id, late.id < early.id) == ("anna", True)
+    await other.close()
 
 
 async def test_counters_are_those_of_now(connection: asyncpg.Connection) -> None:
     await connection.execute(INSERT, "n1", "anna")
     await connection.execute(INSERT, "n2", "anna")
-    assert [(row.seq, row.unread, row.rev) for row in await outbox.drain(connection, 10)] == [(1, 2, 2), (2, 2, 2)]
-
-
-async def test_a_second_drainer_takes_other_rows_and_never_waits(
-    database_url: str, connection: asyncpg.Connection
-) -> None:
-    """A new leader may overlap the old: they share the rows, and none comes twice."""
-    for n in range(1, 5):
-        await connection.execute(INSERT, f"n{n}", "anna")
-    second = await connect(database_url)
-    async with connection.transaction():
-        first_rows = await outbox.drain(connection, 2)
-        second_rows = await asyncio.wait_for(outbox.drain(second, 10), 20)
-    assert [row.seq for row in first_rows + second_rows] == [1, 2, 3, 4]
-    await second.close()
+    assert [(row.seq, row.unread, row.rev) for row in await outbox.read_on(connection, 10)] == [(1, 2, 2), (2, 2, 2)]
 
 
 async def test_only_one_leads(database_url: str, connection: asyncpg.Connection) -> None:
@@ -108,20 +109,27 @@ async def test_every_commit_wakes_or_is_seen(database_url: str, connection: asyn
 
     writing = asyncio.gather(*(writer(name) for name in range(8)))
     relayed = 0
+    rows: list[OutboxRow] = []
+
+    async def read_on() -> int:
+        rows[:] = await outbox.read_on(relay, 50, [row.id for row in rows])
+        return len(rows)
+
     while relayed < total:
-        if rows := await outbox.drain(relay, 50):
-            relayed += len(rows)
+        if count := await read_on():
+            relayed += count
             continue
         if not await outbox.try_lock(relay, outbox.WAKE_LOCK):
             await asyncio.sleep(0.001)
             continue
         wake.clear()
-        rows = await outbox.drain(relay, 50)
-        relayed += len(rows)
-        if not rows and relayed < total:
+        count = await read_on()
+        relayed += count
+        if not count and relayed < total:
             asleep.set()
             await asyncio.wait_for(wake.wait(), 20)
         await outbox.unlock(relay, outbox.WAKE_LOCK)
     await writing
-    assert await drained(connection) == []
+    assert await read_on() == 0
+    assert await outbox_size(connection) == 0
     await relay.close()

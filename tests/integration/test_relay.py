@@ -18,7 +18,7 @@ from tests.support.tokens import SECRET
 ASLEEP = """
 select exists (
   select from pg_stat_activity a join pg_locks l using (pid)
-  where pid = $1 and state = 'idle' and query ilike 'commit%' and locktype = 'advisory'
+  where pid = $1 and state = 'idle' and query like '%with removed as%' and locktype = 'advisory'
   having count(*) = 2
 )
 """

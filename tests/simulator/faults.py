@@ -23,7 +23,7 @@ _HOLD = 0.1
 
 _END = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1"
 
-# Looks without a pause, for the relay is there for less than a millisecond: its rows are read, and being published.
+# Looks without a pause, for the relay is there for a millisecond or so: rows are read and published, and not removed.
 _FIND_INSIDE = """
 create or replace function pg_temp.relay_inside(and_end boolean, seconds float) returns int language plpgsql as $$
 declare
@@ -32,7 +32,8 @@ declare
 begin
   loop
     select pid into found_pid from pg_stat_activity
-    where application_name = 'jasaweb-rt relay' and state = 'idle in transaction' and query like '%with drained as%';
+    where application_name = 'jasaweb-rt relay' and state = 'idle' and query like '%with removed as%'
+      and exists (select from jasaweb_rt.outbox);
     if found_pid is not null and and_end then
       perform pg_terminate_backend(found_pid);
     end if;
@@ -138,14 +139,14 @@ async def _harm_backends(world: World, connection: asyncpg.Connection, fault: Fa
 
 
 async def _relay_inside(connection: asyncpg.Connection, *, and_end: bool) -> int | None:
-    """The relay's backend, between its reading of the outbox and its commit; None: it was not met there in time."""
+    """The relay's backend, between its reading of the outbox and the removal; None: it was not met there in time."""
     await connection.execute(_FIND_INSIDE)
     pid: int | None = await connection.fetchval("select pg_temp.relay_inside($1, $2)", and_end, _LONGEST_LOOK)
     return pid
 
 
 async def _hold_relay(world: World, connection: asyncpg.Connection) -> bool:
-    """Its backend stops before it hears of the commit, by which time all was published; and then it never hears."""
+    """Its backend stops before it hears of the removal, by which time all was published; and then it never hears."""
     pid = await _relay_inside(connection, and_end=False)
     if pid is None or not world.signal_backend(pid, signal.SIGSTOP):
         return False

@@ -12,9 +12,11 @@ INSERT = """insert into public.real_time_notifications (id, user_id, type, title
 
 async def drained(connection: asyncpg.Connection) -> list[OutboxRow]:
     """Takes everything that waits in the outbox."""
-    rows = []
-    while batch := await outbox.drain(connection, 1000):
+    rows: list[OutboxRow] = []
+    relayed: list[int] = []
+    while batch := await outbox.read_on(connection, 1000, relayed):
         rows += batch
+        relayed = [row.id for row in batch]
     return rows
 
 

@@ -5,6 +5,7 @@ finds that it cannot share the lock and sends `NOTIFY` on `CHANNEL`. While a wri
 cannot take it, and looks again instead.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import asyncpg
@@ -32,6 +33,7 @@ class ReadDetail(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
 class OutboxRow(msgspec.Struct, frozen=True, gc=False):
     """One event of a user, with the user's counters as they are now."""
 
+    id: int
     kind: Literal["notification", "read"]
     user_id: str
     seq: int | None
@@ -44,33 +46,38 @@ class OutboxRow(msgspec.Struct, frozen=True, gc=False):
     rev: int
 
 
-DRAIN_SETTINGS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
-"""Settings of the connection that drains. A plan is made when the tables are small, and kept while they grow: one that
+RELAY_SETTINGS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""Settings of the connection that reads. A plan is made when the tables are small, and kept while they grow: one that
 reads a small table as a whole would read a large one so, too, until statistics are taken the next time."""
 
-_DRAIN = f"""
-with drained as (
-  delete from jasaweb_rt.outbox
-  where id = any (array(select id from jasaweb_rt.outbox order by id limit $1 for update skip locked))
-  returning id, kind, user_id, seq, detail
+_READ_ON = f"""
+with removed as (
+  delete from jasaweb_rt.outbox where id = any ($2::bigint[])
+), next as (
+  select id, kind, user_id, seq, detail from jasaweb_rt.outbox where id <> all ($2::bigint[]) order by id limit $1
 )
-select d.kind, d.user_id, d.seq, d.detail::text, coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev,
-       {ENTRY_COLUMNS}
-from drained d
-left join jasaweb_rt.counters c on c.user_id = d.user_id
-left join jasaweb_rt.feed f on f.user_id = d.user_id and f.seq = d.seq
+select o.id as outbox_id, o.kind, o.user_id, o.seq, o.detail::text,
+       coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev, {ENTRY_COLUMNS}
+from next o
+left join jasaweb_rt.counters c on c.user_id = o.user_id
+left join jasaweb_rt.feed f on f.user_id = o.user_id and f.seq = o.seq
 left join public.real_time_notifications n on n.id = f.notification_id and n.user_id = f.user_id
-order by d.id
+order by o.id
 """  # noqa: S608  # the columns are ours
 
 _decode_detail = msgspec.json.Decoder(ReadDetail).decode
 
 
-async def drain(connection: asyncpg.Connection, limit: int) -> list[OutboxRow]:
-    """Takes up to `limit` rows, oldest first. To be called in a transaction that commits once they are published."""
-    rows = await connection.fetch(_DRAIN, limit)
+async def read_on(connection: asyncpg.Connection, limit: int, relayed: Sequence[int] = ()) -> list[OutboxRow]:
+    """Removes the rows whose ids are in `relayed`, and reads up to `limit` others, oldest first, by one statement.
+
+    What was read and published is given to the next call: one journey to the database where reading, removing and the
+    two ends of a transaction are four. Who dies in between leaves it to be published once more, and never to be lost.
+    """
+    rows = await connection.fetch(_READ_ON, limit, relayed)
     return [
         OutboxRow(
+            id=row["outbox_id"],
             kind=row["kind"],
             user_id=row["user_id"],
             seq=row["seq"],
