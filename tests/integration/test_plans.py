@@ -9,14 +9,17 @@ import asyncio
 import importlib
 import inspect
 import pkgutil
+import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import asyncpg
 import pytest
 
 import jasaweb_rt.database
+from jasaweb_rt.database import feed, message_log, notifications, outbox
+from jasaweb_rt.database.message_log import SentRange
 from jasaweb_rt.database.pool import connect
 from jasaweb_rt.domain import ledger
 from jasaweb_rt.domain.ledger import Mended
@@ -61,6 +64,40 @@ async def test_it_reads_what_it_is_about(million_url: str, operation: Operation,
     assert {table for table, rows in reads.scanned.items() if rows > SMALL} <= operation.scans, reads
     if not operation.scans:
         assert sum(reads.blocks.values()) < 1000 + 40 * operation.rows, reads
+
+
+async def test_a_plan_that_was_made_for_small_tables_is_good_for_large_ones(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    """Connections live longer than a table stays small. By its id alone a notification is found in any table."""
+    await connection.execute(
+        """
+        insert into public.real_time_notifications (id, user_id, type, title, message)
+        select gen_random_uuid()::text, 'user-' || n, 'user_message', 'Title', 'Message' from generate_series(1, 20) n
+        """
+    )
+    # What is not known to be small is taken for larger.
+    await connection.execute("vacuum")
+    settings = {"plan_cache_mode": "force_generic_plan", **outbox.RELAY_SETTINGS}
+    early = await connect(database_url, server_settings=settings)
+    await early.execute(
+        "load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_level = 'notice'"
+    )
+    plans: list[str] = []
+    early.add_log_listener(lambda _, message: plans.append(message.message))
+    works: list[Callable[[], Awaitable[object]]] = [
+        lambda: outbox.read_on(early, 10),
+        lambda: feed.catch_up(early, [feed.CatchUpRequest("c", "user-1", 0)], 20),
+        lambda: notifications.inbox(early, "user-1", 0, 20),
+        lambda: message_log.add_many(early, [SentRange("node-1", "user-1", 1, 1, 0, 0.0)]),
+    ]
+    for work in works:
+        plans.clear()
+        await work()
+        # The driver asks about types before.
+        plan = "\n".join(plans)
+        assert set(re.findall(r"real_time_notifications_\w+", plan)) == {"real_time_notifications_pkey"}, plan
+    await early.close(timeout=20)
 
 
 def test_nothing_is_left_out() -> None:

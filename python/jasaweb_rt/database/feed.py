@@ -53,7 +53,9 @@ left join lateral (
     select f.user_id, f.seq, f.notification_id from jasaweb_rt.feed f
     where f.user_id = r.user_id and f.seq > coalesce(r.after, c.head_seq) order by f.seq limit $3
   ) f
-  left join public.real_time_notifications n on n.id = f.notification_id and n.user_id = f.user_id
+  left join lateral (
+    select n.* from public.real_time_notifications n where n.id = f.notification_id offset 0
+  ) n on n.user_id = f.user_id
 ) page on true
 order by r.n, page.seq
 """  # noqa: S608  # the columns are ours

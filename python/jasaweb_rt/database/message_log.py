@@ -67,15 +67,16 @@ with given as materialized (
     where f.user_id = c.user_id and f.seq between c.first and c.last offset 0
   ) f
   cross join lateral (
-    select n.id, n.type::text as type,
+    select n.id, n.user_id, n.type::text as type,
            case coalesce(jsonb_typeof(n.data), 'null')
              when 'object' then jsonb_build_object('title', n.title, 'message', n.message) || n.data
              when 'null' then jsonb_build_object('title', n.title, 'message', n.message)
              else '{{"truncated": true}}'
            end as data,
            {TIMESTAMP} as timestamp
-    from public.real_time_notifications n where n.id = f.notification_id and n.user_id = c.user_id offset 0
+    from public.real_time_notifications n where n.id = f.notification_id offset 0
   ) n
+  where n.user_id = c.user_id
   order by c.n, f.seq
   on conflict (id) do nothing
 )

@@ -179,9 +179,9 @@ async def inbox(
           from jasaweb_rt.feed f
           cross join lateral (
             select * from public.real_time_notifications n
-            where n.id = f.notification_id and n.user_id = f.user_id offset 0
+            where n.id = f.notification_id offset 0
           ) n
-          where f.user_id = $1 and f.seq > $2 and (not $4 or n.read_at is null)
+          where n.user_id = f.user_id and f.user_id = $1 and f.seq > $2 and (not $4 or n.read_at is null)
           order by f.seq limit $3
         ) page on true
         order by page.seq

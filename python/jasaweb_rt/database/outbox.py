@@ -48,7 +48,8 @@ class OutboxRow(msgspec.Struct, frozen=True, gc=False):
 
 RELAY_SETTINGS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 """Settings of the connection that reads. A plan is made when the tables are small, and kept while they grow: one that
-reads a small table as a whole would read a large one so, too, until statistics are taken the next time."""
+reads a small table as a whole would read a large one so, too, until statistics are taken the next time. For the same
+reason a notification is looked up by its id alone: of a small table, a user's whole list would do as well."""
 
 _READ_ON = f"""
 with removed as (
@@ -61,7 +62,9 @@ select o.id as outbox_id, o.kind, o.user_id, o.seq, o.detail::text,
 from next o
 left join jasaweb_rt.counters c on c.user_id = o.user_id
 left join jasaweb_rt.feed f on f.user_id = o.user_id and f.seq = o.seq
-left join public.real_time_notifications n on n.id = f.notification_id and n.user_id = f.user_id
+left join lateral (
+  select n.* from public.real_time_notifications n where n.id = f.notification_id offset 0
+) n on n.user_id = f.user_id
 order by o.id
 """  # noqa: S608  # the columns are ours
 
