@@ -336,8 +336,8 @@ class FanoutServer:
         """What connections were sent since the last call: those to which anything happened, and those that have ended.
 
         Works after `stop` too. Waits for every shard, 5 s at most; a late one's come with the next call. From the first
-        call on, connections are pinged behind what they are sent, at most once a second each, and what ended ones were
-        sent is kept, for 262,144 of them. Call it before `start` to miss none, and then every few seconds.
+        call on, connections are pinged behind what they are sent, once a second each on average, and what ended ones
+        were sent is kept, for 262,144 of them. Call it before `start` to miss none, and then every few seconds.
         """
 
     def acknowledge(self, connection_id: str, seq: int, refusal: _Frame) -> bool:

@@ -245,9 +245,26 @@ class Gateway:
             loop.remove_reader(self.server.fileno())
             while self._take_events(sync, dispatch, recorder):
                 pass
-            await _finish(recorder)
+            await self._finish(recorder)
         finally:
             self._pool.terminate()
+
+    async def _finish(self, recorder: Recorder) -> None:
+        try:
+            async with asyncio.timeout(_FINISH_SECONDS):
+                async with self._connect() as connection:
+                    await self._relay.finish(connection)
+                await recorder.finish()
+        except (
+            DatabaseUnavailableError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            OSError,
+        ) as error:
+            # Its lease runs out, and then another node closes its rows.
+            reason = str(error) or type(error).__name__
+            logger.warning("not all of the last connections could be written down: %s", reason)
 
     def _listen(self) -> None:
         try:
@@ -333,15 +350,6 @@ def _closed(event: Disconnected) -> ConnectionClosed:
         reason=event.reason,
         status=event.status,
     )
-
-
-async def _finish(recorder: Recorder) -> None:
-    try:
-        async with asyncio.timeout(_FINISH_SECONDS):
-            await recorder.finish()
-    except (DatabaseUnavailableError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        # Its lease runs out, and then another node closes its rows.
-        logger.warning("not all of the last connections could be written down: %s", str(error) or type(error).__name__)
 
 
 def _upper_name(text: str) -> str:

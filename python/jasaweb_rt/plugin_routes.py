@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 from litestar import Request, get, post
 from litestar.datastructures import CacheControlHeader
+from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, JSONBody
 
@@ -17,7 +18,6 @@ from jasaweb_rt.api.addresses import url_beside
 from jasaweb_rt.api.errors import documented, exception_handlers
 from jasaweb_rt.api.notifications import After, CountersBody, Inbox, Limit
 from jasaweb_rt.api.websocket import TokenBody
-from jasaweb_rt.auth import connection_token
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import notifications, users
 from jasaweb_rt.database.pool import acquire
@@ -25,7 +25,7 @@ from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.inbox import InboxService
 from jasaweb_rt.exceptions import UnauthenticatedError
 from jasaweb_rt.gateway import Gateway
-from jasaweb_rt.messages import Read, timestamp
+from jasaweb_rt.messages import Read
 
 __all__ = ["Callers", "Identify", "Identity", "inbox_routes", "token_route"]
 
@@ -92,17 +92,11 @@ class Callers:
         """A connection token, and where it is to be brought."""
         gateway, _ = self._current()
         ends = identity.session_ends
-        issued = connection_token.issue(
-            user_id=user.id,
-            role=user.role,
-            name=user.name,
+        return TokenBody.issue(
+            user,
             secret=self._settings.token_secret,
             session_exp=None if ends is None else int(ends.timestamp()),
-        )
-        return TokenBody(
-            token=issued.token,
-            expires_at=timestamp(issued.expires_at),
-            connection_url=url_beside(request, self._settings, gateway.server.address[1]),
+            url=url_beside(request, self._settings, gateway.server.address[1]),
         )
 
     async def mark_read(self, user: User, what: Read) -> CountersBody:
@@ -136,7 +130,8 @@ def token_route(callers: Callers, path: str) -> HTTPRouteHandler:
 def inbox_routes(callers: Callers, path: str) -> list[HTTPRouteHandler]:
     """`GET path`: the caller's inbox; `POST path/read`: what of it was read.
 
-    The application's CSRF protection holds for the latter.
+    The latter takes JSON only, which a foreign page cannot send without leave, and the application's CSRF protection
+    holds for it.
     """
 
     @get(
@@ -158,7 +153,7 @@ def inbox_routes(callers: Callers, path: str) -> list[HTTPRouteHandler]:
     @post(
         f"{path.rstrip('/')}/read",
         status_code=200,
-        responses=documented(400, 401, 403, 409, 503),
+        responses=documented(400, 401, 403, 409, 415, 503),
         exception_handlers=exception_handlers,
         dto=None,
         return_dto=None,
@@ -166,6 +161,9 @@ def inbox_routes(callers: Callers, path: str) -> list[HTTPRouteHandler]:
     )
     async def mark_read(request: AnyRequest, data: JSONBody[Read]) -> CountersBody:
         """Marks notifications of the caller as read: `ids`, or everything `upTo` a seq. Others' ids change nothing."""
+        # What a foreign page can send without being asked for leave, whatever protection the application has.
+        if request.content_type[0] != "application/json":
+            raise HTTPException(status_code=415, detail="Marking as read takes application/json")
         user, _ = await callers.who(request)
         return await callers.mark_read(user, data)
 

@@ -53,6 +53,11 @@ class Relay:
             # Frees both locks at once; a polite goodbye could wait for a server that has gone.
             connection.terminate()
 
+    async def finish(self, connection: asyncpg.Connection) -> None:
+        """Removes what was published last, once `run` was cancelled; else it would be published again the next time."""
+        await outbox.remove(connection, self._relayed)
+        self._relayed = []
+
     async def _run(self, connection: asyncpg.Connection) -> None:
         wake = asyncio.Event()
         await connection.add_listener(outbox.CHANNEL, lambda *_: wake.set())
@@ -90,9 +95,10 @@ class Relay:
     async def _relay_batch(self, connection: asyncpg.Connection) -> int:
         """Relays up to a batch, removes the one before, and returns how many there were."""
         rows = await outbox.read_on(connection, _BATCH, self._relayed)
-        self._relayed = [row.id for row in rows]
+        self._relayed = []
         if rows:
             await self._publish(rows)
+        self._relayed = [row.id for row in rows]
         return len(rows)
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> None:

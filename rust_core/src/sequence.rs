@@ -1,6 +1,6 @@
 //! One session's rule for durable frames: each `seq` once, in order, without a hole.
 //!
-//! Durable frames may reach a session twice, late, or not at all: a relay dies between publishing and committing, a new
+//! Durable frames may reach a session twice, late, or not at all: a relay dies between publishing and removing, a new
 //! leader overlaps the old one, a bus drops. The database knows what is true, so the rule is: what was seen is dropped,
 //! what comes next is delivered, and anything further ahead is parked while the hole before it is read from the
 //! database. That answer is final: a number that is missing from it belongs to a deleted notification.

@@ -11,7 +11,7 @@ from tests.browser.client_page import LOG_IN
 from tests.browser.conftest import NewPage, Watch
 from tests.support.tcp_relay import TcpRelay
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MANY = 10_000
 FLOOD = 700

@@ -26,8 +26,7 @@ from tests.browser.dashboard import (
 )
 from tests.browser.restartable import RestartableProgram
 
-# Several windows each, and a few restarts: on a busy machine that is more than one page's half minute.
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
@@ -180,7 +179,6 @@ async def restartable(tmp_path: Path) -> AsyncIterator[RestartableProgram]:
         await running.clear_away()
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 async def test_the_server_is_restarted_while_pages_are_open(
     restartable: RestartableProgram, new_page: NewPage, watch: Watch, number: signal.Signals

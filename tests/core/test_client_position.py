@@ -188,7 +188,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.timeout(180)
 async def test_a_kill_at_any_moment_leaves_a_position(tmp_path: Path) -> None:
     path = tmp_path / "position.json"
     for saves in (1, 2, 7):

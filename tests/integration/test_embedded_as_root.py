@@ -18,10 +18,7 @@ from tests.support.embedded import OWNER, end, eventually, left_in, query, runni
 
 NOBODY = 65534
 
-pytestmark = [
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else"),
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
 
 
 @pytest.fixture

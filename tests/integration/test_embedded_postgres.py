@@ -17,8 +17,6 @@ from jasaweb_rt.database.embedded_binaries import Identity, choose_identity, fin
 from jasaweb_rt.exceptions import EmbeddedPostgresError
 from tests.support.embedded import OWNER, end, eventually, left_in, query, running, works_in
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def cluster(data_dir: Path) -> Iterator[Path]:

@@ -321,7 +321,6 @@ async def test_a_truncate_waits_its_turn(connection: asyncpg.Connection, databas
     assert (await get_counters(connection, "anna")).unread == 0
 
 
-@pytest.mark.timeout(120)
 async def test_beside_writers(database_url: str, connection: asyncpg.Connection) -> None:
     """Programs write, mark and delete, one of them past the triggers, while others check and mend."""
     users = [f"user-{n}" for n in range(6)]

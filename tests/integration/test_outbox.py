@@ -53,6 +53,22 @@ async def test_what_commits_late_is_read_though_its_id_is_lower(
     await other.close()
 
 
+async def test_an_old_leader_that_removes_late_harms_nothing(database_url: str, connection: asyncpg.Connection) -> None:
+    """What both have read is published twice, and removed by whoever comes first."""
+    await connection.execute(INSERT, "n1", "anna")
+    old = await connect(database_url)
+    rows = await outbox.read_on(old, 10)
+    assert await outbox.read_on(connection, 10) == rows
+    ids = [row.id for row in rows]
+    async with connection.transaction():
+        await connection.execute(INSERT, "n2", "anna")
+        assert await outbox.read_on(old, 10, ids) == []
+    [new] = await outbox.read_on(connection, 10, ids)
+    assert new.seq == 2
+    assert await outbox.read_on(old, 10, ids) == [new]
+    await old.close()
+
+
 async def test_counters_are_those_of_now(connection: asyncpg.Connection) -> None:
     await connection.execute(INSERT, "n1", "anna")
     await connection.execute(INSERT, "n2", "anna")

@@ -79,6 +79,9 @@ async def test_nobody_and_wrong_input_are_refused(http: httpx.AsyncClient) -> No
         wrong = await http.get(path)
         assert (wrong.status_code, wrong.json()["success"]) == (400, False)
     assert (await http.post("/api/notifications/read", json={"ids": [], "upTo": 1})).status_code == 400
+    # As the form of a foreign page could send it.
+    plain = await http.post("/api/notifications/read", content='{"upTo": 1}', headers={"content-type": "text/plain"})
+    assert plain.status_code == 415
 
 
 async def test_a_client_who_missed_too_much_gets_through(

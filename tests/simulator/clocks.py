@@ -17,6 +17,7 @@ class MovedClock:
         """`library` is what `build_library` made; `file` is made here, and is to stay as long as the programs run."""
         self._file = file
         self._library = library
+        self._ahead = 0
         file.write_bytes(_seconds(0))
 
     @property
@@ -24,18 +25,20 @@ class MovedClock:
         """What a program's environment must have."""
         return {"LD_PRELOAD": str(self._library), "MOVED_CLOCK": str(self._file)}
 
-    def set_ahead(self, seconds: int) -> None:
-        """From now on the program's clock is so far ahead of the machine's."""
+    def set_ahead(self, seconds: int) -> bool:
+        """From now on the program's clock is so far ahead of the machine's; false where it was already."""
         # Programs have it in their memory: it must neither end nor be empty for a moment.
         with self._file.open("r+b") as file:
             file.write(_seconds(seconds))
+        before, self._ahead = self._ahead, seconds
+        return before != seconds
 
 
 async def build_library(folder: Path) -> Path:
     """Compiles what is loaded into programs, and returns where it is.
 
     Raises:
-        RuntimeError: there is no C compiler, which Rust's linker needs, too; or no glibc.
+        RuntimeError: there is no C compiler, which Rust's linker needs, too; or this is not Linux.
     """
     library = folder / "moved_clock.so"
     compiler = await asyncio.create_subprocess_exec(

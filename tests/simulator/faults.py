@@ -28,12 +28,19 @@ _FIND_INSIDE = """
 create or replace function pg_temp.relay_inside(and_end boolean, seconds float) returns int language plpgsql as $$
 declare
   found_pid int;
+  waiting bigint;
+  seen_at timestamptz;
   until timestamptz := clock_timestamp() + make_interval(secs => seconds);
 begin
   loop
+    if waiting is null or not exists (select from jasaweb_rt.outbox where id = waiting) then
+      select min(id) into waiting from jasaweb_rt.outbox;
+      seen_at := clock_timestamp();
+    end if;
+    -- It has read since that row was there, and the row is there still.
     select pid into found_pid from pg_stat_activity
     where application_name = 'jasaweb-rt relay' and state = 'idle' and query like '%with removed as%'
-      and exists (select from jasaweb_rt.outbox);
+      and query_start > seen_at and exists (select from jasaweb_rt.outbox where id = waiting);
     if found_pid is not null and and_end then
       perform pg_terminate_backend(found_pid);
     end if;
@@ -103,8 +110,7 @@ async def harm_device(receiver: Receiver, fault: Fault) -> bool:
 
 
 def _set_clock(clock: MovedClock, fault: Fault) -> bool:
-    clock.set_ahead(0 if fault.abrupt else fault.size)
-    return True
+    return clock.set_ahead(0 if fault.abrupt else fault.size)
 
 
 async def _put_to_sleep(world: World, seconds: float) -> bool:

@@ -16,12 +16,13 @@ static const volatile int64_t *ahead;
 
 __attribute__((constructor)) static void find_file(void) {
     const char *path = getenv("MOVED_CLOCK");
-    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (file < 0)
+    if (!path)
         return;
-    void *mapped = mmap(NULL, sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);
-    if (mapped != MAP_FAILED)
-        ahead = mapped;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    void *mapped = file < 0 ? MAP_FAILED : mmap(NULL, sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);
+    if (mapped == MAP_FAILED)
+        abort();
+    ahead = mapped;
     close(file);
 }
 

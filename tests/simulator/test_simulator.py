@@ -55,7 +55,7 @@ async def hours_ahead(world: World) -> tuple[int, int]:
     """How far the clocks of server and database are ahead of ours."""
     async with world.database() as connection:
         of_database = await connection.fetchval("select extract(epoch from now())::float8")
-    async with httpx.AsyncClient(headers=bearer("user-0")) as http:
+    async with httpx.AsyncClient(headers=bearer("user-0"), timeout=30) as http:
         issued = await http.post(f"http://127.0.0.1:{world.port}/api/websocket/token")
     of_server = jwt.decode(issued.json()["token"], options={"verify_signature": False})["iat"]
     hours = [round((moment - time.time()) / HOUR) for moment in (of_server, of_database)]

@@ -125,6 +125,7 @@ DELIVERY = [
     _call(outbox.read_on, 1),
     _call(outbox.read_on, 1000, rows=1000, of="of 1000"),
     _call(outbox.read_on, 1000, list(range(1, 1001)), rows=2000, of="behind 1000"),
+    _call(outbox.remove, list(range(1, 1001)), rows=1000, of="of 1000"),
     _call(outbox.try_lock, outbox.WAKE_LOCK),
     _call(outbox.unlock, outbox.WAKE_LOCK),
     _call(outbox.is_led),

@@ -26,6 +26,14 @@ class TokenBody(msgspec.Struct, frozen=True, rename="camel"):
     expires_at: str
     connection_url: str
 
+    @classmethod
+    def issue(cls, user: User, *, secret: str, session_exp: int | None, url: str) -> "TokenBody":
+        """A new token of `user`, to be brought to `url`; `session_exp` is when the session ends, as Unix time."""
+        issued = connection_token.issue(
+            user_id=user.id, role=user.role, name=user.name, secret=secret, session_exp=session_exp
+        )
+        return cls(token=issued.token, expires_at=timestamp(issued.expires_at), connection_url=url)
+
 
 class WebSocketController(Controller):
     """Token and upgrade."""
@@ -45,18 +53,12 @@ class WebSocketController(Controller):
         self, request: Request[User, SessionClaims, Any], services: NamedDependency[Services]
     ) -> TokenBody:
         """Issues a connection token for the caller, who has `users`' word for role and existence."""
-        user = request.user
-        issued = connection_token.issue(
-            user_id=user.id,
-            role=user.role,
-            name=user.name,
-            secret=services.settings.token_secret,
+        settings = services.settings
+        return TokenBody.issue(
+            request.user,
+            secret=settings.token_secret,
             session_exp=request.auth.exp,
-        )
-        return TokenBody(
-            token=issued.token,
-            expires_at=timestamp(issued.expires_at),
-            connection_url=connection_url(request, services.settings),
+            url=connection_url(request, settings),
         )
 
     @get("/ws", exclude_from_auth=True, exclude_from_csrf=True, status_code=426, responses=documented(426))

@@ -347,7 +347,7 @@ async def delete_stray_places(connection: asyncpg.Connection, places: Sequence[S
 
 
 async def delete_dangling_rows(connection: asyncpg.Connection, limit: int) -> int:
-    """Deletes up to `limit` rows of the outbox that dangle and that nobody relays just now; returns how many."""
+    """Deletes up to `limit` rows of the outbox that dangle and that nobody has locked; returns how many."""
     done = await connection.execute(
         f"""
         delete from jasaweb_rt.outbox where id = any (array(

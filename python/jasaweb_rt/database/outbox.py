@@ -55,7 +55,8 @@ _READ_ON = f"""
 with removed as (
   delete from jasaweb_rt.outbox where id = any ($2::bigint[])
 ), next as (
-  select id, kind, user_id, seq, detail from jasaweb_rt.outbox where id <> all ($2::bigint[]) order by id limit $1
+  select id, kind, user_id, seq, detail from jasaweb_rt.outbox
+  where id not in (select unnest($2::bigint[])) order by id limit $1
 )
 select o.id as outbox_id, o.kind, o.user_id, o.seq, o.detail::text,
        coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev, {ENTRY_COLUMNS}
@@ -91,6 +92,11 @@ async def read_on(connection: asyncpg.Connection, limit: int, relayed: Sequence[
         )
         for row in rows
     ]
+
+
+async def remove(connection: asyncpg.Connection, relayed: Sequence[int]) -> None:
+    """Removes the rows whose ids are in `relayed`, where nothing is to be read any more."""
+    await connection.execute("delete from jasaweb_rt.outbox where id = any ($1::bigint[])", relayed)
 
 
 async def try_lock(connection: asyncpg.Connection, lock: int) -> bool:

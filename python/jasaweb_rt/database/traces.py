@@ -39,7 +39,7 @@ class SentTo(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """What keeps a notification that is committed and was not relayed yet."""
+    """What keeps a notification that is committed and stands in the outbox."""
 
     ahead: int
     """Rows of the outbox, of all users, that are to be relayed before it."""
@@ -145,7 +145,8 @@ async def find(connection: asyncpg.Connection, notification_id: str, limit: int)
         numbered=_numbered(row),
         seq=row["seq"],
         committed_at=row["committed_at"],
-        waiting=waiting,
+        # What was published is removed a moment later.
+        waiting=None if sent else waiting,
         sent_to=[SentTo(**{name: one[name] for name in SentTo.__struct_fields__}) for one in sent],
         sent_total=sent[0]["total"] if sent else 0,
         delivered_total=sent[0]["delivered_total"] if sent else 0,

@@ -12,7 +12,7 @@ use crate::{close::CloseReason, frame::Frame};
 /// An answer to a [`crate::events::Event::SyncRequest`] that is this late is asked for again.
 const SYNC_PATIENCE_MS: u64 = 5_000;
 
-/// The least time between two pings that are sent to learn what has arrived, on average.
+/// The time between two pings that are sent to learn what has arrived, on average; one may be half of it early.
 const PROOF_INTERVAL_MS: u64 = 1_000;
 
 /// The one ping that awaits its pong.

@@ -330,6 +330,22 @@ async fn no_ping_follows_a_close() {
 }
 
 #[tokio::test]
+async fn no_ping_follows_the_answer_to_a_close() {
+    let (session, mut peer) = session(config()).await;
+    session.context.events.progress.keep();
+    assert_eq!(session.enqueue_durable(1, 1, text(1), true, LATER), Enqueued::Settled);
+    received(&mut peer, text(1).wire_len());
+    let first = nonce(&mut peer);
+    session.pong(&first);
+    session.enqueue_durable(2, 2, text(1), false, LATER);
+    // By the clock, which this goes by, nothing is due yet.
+    session.outbound.borrow_mut().next_ping_ms = 0;
+    session.write_control(Bytes::from_static(&[0x88, 0]));
+    assert_eq!(received(&mut peer, text(1).wire_len() + 2).split_off(text(1).wire_len()), [0x88, 0]);
+    assert!(session.outbound.borrow().ping.is_none());
+}
+
+#[tokio::test]
 async fn proofs_are_asked_for_once_a_second_and_only_for_what_is_durable() {
     let (session, mut peer) = session(config()).await;
     session.context.events.progress.keep();

@@ -34,13 +34,18 @@ impl Outbound {
 }
 
 impl Session {
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes what waits, as far as the socket takes it, with a ping behind it where one is due for durable frames.
     pub(crate) fn flush(&self, now: u64) {
+        if self.has_unwritten() && !self.is_closing() {
+            self.queue_proof(&mut self.outbound.borrow_mut(), true, now);
+        }
+        self.write_waiting(now);
+    }
+
+    /// Writes what waits, and nothing behind it.
+    fn write_waiting(&self, now: u64) {
         let mut outbound = self.outbound.borrow_mut();
         outbound.listed = false;
-        if !outbound.queue.is_empty() && !self.is_closing() {
-            self.queue_proof(&mut outbound, true, now);
-        }
         if let Err(error) = self.write_out(&mut outbound, now) {
             drop(outbound);
             self.fail(&error);
@@ -127,7 +132,8 @@ impl Session {
             return;
         }
         let now = self.context.clock.now_ms();
-        if frame::is_close(&frame) {
+        let is_close = frame::is_close(&frame);
+        if is_close {
             // Nothing follows that. What comes before it may end the session first, by a Close of ours.
             self.catch_up(now);
             if self.is_over() {
@@ -141,6 +147,8 @@ impl Session {
         };
         if full {
             self.begin_close(CloseReason::SlowConsumer, now);
+        } else if is_close {
+            self.write_waiting(now);
         } else {
             self.flush(now);
         }

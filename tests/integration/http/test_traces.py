@@ -190,7 +190,7 @@ async def test_where_the_log_is_off_the_list_says_nothing(
             await frame(socket)
             await insert(connection, "n")
             await frame(socket)
-        # It is published before it is committed that it was.
+        # It is published before it is removed from the outbox.
         await stage_becomes(client, "n", "relayed")
         await asyncio.to_thread(gateway.stop, 1)
         body = await trace(client, "n")
