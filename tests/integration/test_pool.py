@@ -103,9 +103,11 @@ async def test_a_connection_that_is_lost_while_it_is_set_up(database_url: str, m
         connection.terminate()
         return connection
 
-    monkeypatch.setattr(asyncpg, "connect", loses)
-    with pytest.raises(DatabaseUnavailableError):
-        await connect(database_url)
+    # The database is taken away by this driver, too.
+    with monkeypatch.context() as patching:
+        patching.setattr(asyncpg, "connect", loses)
+        with pytest.raises(DatabaseUnavailableError):
+            await connect(database_url)
 
 
 async def test_errors_of_a_statement_and_of_the_caller_pass_as_they_are(pool: asyncpg.Pool) -> None:

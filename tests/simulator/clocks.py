@@ -17,7 +17,8 @@ class MovedClock:
         """`library` is what `build_library` made; `file` is made here, and is to stay as long as the programs run."""
         self._file = file
         self._library = library
-        self._ahead = 0
+        self.ahead = 0
+        """Seconds."""
         file.write_bytes(_seconds(0))
 
     @property
@@ -30,7 +31,7 @@ class MovedClock:
         # Programs have it in their memory: it must neither end nor be empty for a moment.
         with self._file.open("r+b") as file:
             file.write(_seconds(seconds))
-        before, self._ahead = self._ahead, seconds
+        before, self.ahead = self.ahead, seconds
         return before != seconds
 
 

@@ -124,9 +124,9 @@ class Fault:
     seconds: float
     """How long it lasts, where that can be chosen."""
     size: int
-    """How many bytes still pass before a cut; how many seconds a clock is ahead from then on."""
+    """How many bytes still pass before a cut; how many seconds a clock is set forward."""
     abrupt: bool
-    """A cut is a reset, rather than an end of the stream; a clock is set right."""
+    """A cut is a reset, rather than an end of the stream; the server's clock is set right."""
 
 
 @dataclass(frozen=True)
