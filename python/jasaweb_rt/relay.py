@@ -72,7 +72,7 @@ class Relay:
                 pause = _LEAST_PAUSE
                 if count < _BATCH:
                     # That was all. Asking again at once would mostly find nothing; the more there was, the more a
-                    # little patience gathers, and a row of many costs a quarter of what a lone one does.
+                    # little patience gathers, and a row of many costs a fraction of what a lone one does.
                     await asyncio.sleep(min(_LEAST_PAUSE * max(1, count // 2), _GATHER_SECONDS))
                 continue
             if not await outbox.try_lock(connection, outbox.WAKE_LOCK):
