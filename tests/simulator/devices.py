@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -15,6 +16,7 @@ from tests.simulator.truth import Seen
 from tests.support.people import bearer, session_token
 
 _REQUEST_SECONDS = 5.0
+_END_SECONDS = 30.0
 _LONGEST_BACKOFF = 0.2
 
 
@@ -58,15 +60,23 @@ class Receiver:
     async def kill(self) -> None:
         """Ends this life at once."""
         if self._life is not None:
-            self._life.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._life
+            await self._end(self._life)
             self._life = None
         if self._client is not None:
             # Without a goodbye.
             self.link.cut(abrupt=True)
             await self._client.close()
             self._client = None
+
+    async def _end(self, life: asyncio.Task[None]) -> None:
+        """Cancels a life, again where it goes on, which it must not."""
+        while not life.done():
+            life.cancel()
+            await asyncio.wait([life], timeout=_END_SECONDS)
+            if not life.done():
+                where = io.StringIO()
+                life.print_stack(file=where)
+                self.complaints.append(f"{self._name} goes on after it was cancelled: {where.getvalue()}")
 
     async def stop(self) -> None:
         """Ends for good."""

@@ -26,7 +26,7 @@ from tests.support.ledger import check_ledger
 KEPT = Path("build/simulator")
 """Where the logs of a run that failed are kept, a folder for each seed."""
 
-_RUN_SECONDS = 400.0
+_RUN_SECONDS, _LAST_SECONDS = 400.0, 5.0
 _SETTLE_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 
@@ -81,6 +81,8 @@ async def simulate(seed: int, parent: Path = Path("/tmp")) -> Report:
     """
     plan, report = draw(seed), Report()
     with tempfile.TemporaryDirectory(prefix="jasaweb-simulator-", dir=parent, ignore_cleanup_errors=True) as folder:
+        loop = asyncio.get_running_loop()
+        watch = loop.call_later(_RUN_SECONDS - _LAST_SECONDS, _note_tasks, Path(folder))
         try:
             async with asyncio.timeout(_RUN_SECONDS):
                 complaints = await _run(plan, Path(folder), report)
@@ -88,6 +90,8 @@ async def simulate(seed: int, parent: Path = Path("/tmp")) -> Report:
             _keep_logs(seed, Path(folder))
             said = "".join(traceback.format_exception(error)).rstrip()
             raise SimulationError(seed, [said], report) from error
+        finally:
+            watch.cancel()
         if complaints:
             _keep_logs(seed, Path(folder))
             raise SimulationError(seed, complaints, report)
@@ -209,11 +213,18 @@ async def _complaints_about_tables(connection: asyncpg.Connection, authors: Sequ
     return found
 
 
+def _note_tasks(folder: Path) -> None:
+    """Writes down where each task stands, for a run that does not end."""
+    with (folder / "tasks.log").open("w") as log:
+        for task in asyncio.all_tasks():
+            task.print_stack(file=log)
+
+
 def _keep_logs(seed: int, folder: Path) -> None:
     kept = KEPT / str(seed)
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
-    for log in (*folder.glob("server-*.log"), *folder.glob("database/*.log")):
+    for log in (*folder.glob("*.log"), *folder.glob("database/*.log")):
         shutil.copy(log, kept)
     (kept / "plan.txt").write_text(describe(draw(seed)))
 
