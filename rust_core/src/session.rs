@@ -290,4 +290,6 @@ impl Session {
 #[cfg(test)]
 mod counting_tests;
 #[cfg(test)]
+mod heartbeat_tests;
+#[cfg(test)]
 mod tests;
