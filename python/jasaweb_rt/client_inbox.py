@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ raises ends the iteration, but for `OSError` (time-outs are one) and `DatabaseUn
 again."""
 
 _TIMEOUT_SECONDS = 10.0
+_BODY_SECONDS = 30.0
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 
@@ -62,7 +64,7 @@ class InboxPages:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {session}"})  # noqa: S310  # checked
         try:
             with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-                body = answer.read()
+                body = _read_in_time(answer)
         except urllib.error.HTTPError as refused:
             refused.close()
             if after_refusal(refused.code, None).do == "stop":
@@ -78,8 +80,19 @@ class InboxPages:
             page = None
         if not isinstance(page, dict) or "items" not in page:
             # Something before the server has answered, a proxy or the log-in of a network.
-            raise ConnectionError(f"what answered {url} is not the inbox")
+            raise ConnectionError(f"what answered {url} is not the inbox, or not all of it")
         return page
+
+
+def _read_in_time(answer: http.client.HTTPResponse) -> bytes:
+    """The body, which may take no longer than 30 s: the socket's time-out alone would let it trickle for ever."""
+    end = time.monotonic() + _BODY_SECONDS
+    pieces = []
+    while piece := answer.read1():
+        pieces.append(piece)
+        if time.monotonic() > end:
+            raise TimeoutError(f"the inbox took more than {_BODY_SECONDS:.0f} s to arrive")
+    return b"".join(pieces)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

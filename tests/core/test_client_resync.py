@@ -1,6 +1,7 @@
 """The asyncio client catches up by pages: against a server that does what a test tells it to."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from jasaweb_rt import client as client_module
-from jasaweb_rt import client_pages
+from jasaweb_rt import client_inbox, client_pages
 from jasaweb_rt.client import Frame, InboxPages, RealtimeClient, RealtimeClientError
 from tests.support.scripted_server import (
     Gate,
@@ -343,12 +344,34 @@ async def test_what_is_not_the_inbox_may_be_asked_again() -> None:
         # A proxy that has an opinion of its own, an answer that is cut off, one that is no HTTP.
         for text, what in [
             (b"200 OK\r\n\r\n<!doctype html>Log in to this network", "is not the inbox"),
-            (b'200 OK\r\nContent-Length: 99\r\n\r\n{"items": [', "is not whole"),
+            (b'200 OK\r\nContent-Length: 99\r\n\r\n{"items": [', "not all of it"),
             (b"OK\r\n\r\n", "is not whole"),
             (b"503 Service Unavailable\r\n\r\n", "503"),
         ]:
             with pytest.raises(OSError, match=what):
                 await InboxPages(f"http://127.0.0.1:{await answer(text)}", "session")(0, 10)
+
+
+async def test_a_body_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_inbox, "_BODY_SECONDS", 0.2)
+    gone = asyncio.Event()
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+        gone.set()
+
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TimeoutError, match="to arrive"):
+            await InboxPages(f"http://127.0.0.1:{port}", "session")(0, 10)
+        await asyncio.wait_for(gone.wait(), WAIT_SECONDS)
 
 
 async def test_the_session_does_not_follow_a_redirect(scripted: ScriptedServer) -> None:
