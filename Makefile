@@ -8,7 +8,7 @@ PEERS_VENV := build/peers/venv
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate test test-rust test-python lint format lock vendor clean
+.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate conformance echo-server test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,12 +39,19 @@ soak: $(VENV)/.core-release ## joins, floods, leaves for ten minutes (SOAK_MINUT
 simulate: $(VENV)/.core-dev ## faults of every kind for ten minutes (SIMULATE_MINUTES): nothing may be lost, doubled or out of order
 	$(BIN)/python -m tests.simulator $(SIMULATE_ARGS)
 
+conformance: $(VENV)/.dev echo-server ## all 517 Autobahn cases (RFC 6455, RFC 7692) against the sessions; takes two minutes
+	$(BIN)/python -m tests.conformance --reports build/conformance
+
+# Sessions that send each message back. As `cargo test` builds it, so that nothing is built twice.
+echo-server:
+	cargo build --locked --quiet --workspace --example echo
+
 test: test-rust test-python ## builds everything and runs every test
 
 test-rust:
 	cargo test --locked --workspace
 
-test-python: $(VENV)/.core-dev $(VENV)/.browser $(NPM)/node_modules/.installed
+test-python: $(VENV)/.core-dev $(VENV)/.browser $(NPM)/node_modules/.installed echo-server
 ifdef PYTEST_ARGS
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 else

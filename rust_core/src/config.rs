@@ -67,6 +67,9 @@ pub struct Config {
     pub ping_interval: Duration,
     /// Time that a peer has to answer a ping before it is closed with 4003.
     pub pong_timeout: Duration,
+    /// Every message goes back to its sender, a binary one too, and there is no welcome: so a suite can judge how the
+    /// protocol is kept. No program that serves users sets it.
+    pub echo: bool,
 }
 
 /// Time a client has to send its request head, and the upgraded peer to answer a Close frame.
@@ -106,6 +109,7 @@ impl Config {
             coalesce: Duration::from_millis(10),
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
+            echo: false,
         }
     }
 

@@ -16,6 +16,7 @@ const FIN: u8 = 0x80;
 /// Marks a message as compressed (RFC 7692 section 6).
 const RSV1: u8 = 0x40;
 const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 
@@ -48,6 +49,12 @@ impl Frame {
     #[must_use]
     pub fn text(payload: &str) -> Self {
         Self::plain(TEXT, payload.as_bytes())
+    }
+
+    /// A binary message.
+    #[must_use]
+    pub fn binary(payload: &[u8]) -> Self {
+        Self::plain(BINARY, payload)
     }
 
     /// The same message, to be deflated for the clients that negotiated it if it has at least `min_bytes` of payload;
@@ -112,12 +119,12 @@ impl Frame {
     pub fn deflated(&self, counters: &Counters) -> Option<&Bytes> {
         let make = || {
             counters.compressions.add(1);
-            let message = payload(&self.wire);
+            let (opcode, message) = (opcode(&self.wire), payload(&self.wire));
             deflate::compress(message, |form| {
                 if is_object(message) && message.len() <= MAX_RATIO * form.len() {
-                    encode(RSV1 | TEXT, form)
+                    encode(RSV1 | opcode, form)
                 } else {
-                    encode(RSV1 | TEXT, &[&ALONE, form].concat())
+                    encode(RSV1 | opcode, &[&ALONE, form].concat())
                 }
             })
         };
@@ -167,7 +174,11 @@ pub fn is_object(message: &[u8]) -> bool {
 
 /// Whether `wire`, of one frame, is a Close.
 pub(crate) fn is_close(wire: &[u8]) -> bool {
-    wire.first().is_some_and(|first| first & 0x0F == CLOSE)
+    opcode(wire) == CLOSE
+}
+
+fn opcode(wire: &[u8]) -> u8 {
+    wire.first().map_or(0, |first| first & 0x0F)
 }
 
 #[cfg(test)]
@@ -204,6 +215,12 @@ mod tests {
         assert_eq!((wire[0], usize::from(wire[1])), (0xC1, wire.len() - 2));
         assert_eq!(Frame::text("{}").deflatable(1).deflated(&counters), None);
         assert_eq!(counters.compressions.get(), 2);
+    }
+
+    #[test]
+    fn a_binary_message_stays_one_when_it_is_deflated() {
+        let binary = Frame::binary(&[7; 600]).deflatable(512);
+        assert_eq!((binary.wire()[0], binary.deflated(&Counters::default()).unwrap()[0]), (0x82, 0xC2));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::{
 use crate::{
     close::CloseReason,
     events::Ending,
+    frame::Frame,
     frame_boundary::FrameBoundary,
     inflate::{Inflate, StreamError},
     session::Session,
@@ -222,6 +223,8 @@ fn take(session: &Session, message: Message) {
                 session.admits_frame();
             }
         }
+        Message::Text(text) if session.context.config.echo => session.echo(Frame::text(&text)),
+        Message::Binary(bytes) if session.context.config.echo => session.echo(Frame::binary(&bytes)),
         Message::Text(text) if session.admits_frame() => session.deliver_text(text.into()),
         Message::Binary(_) => close(session, CloseReason::BinaryRefused),
         Message::Ping(_) => {

@@ -40,6 +40,14 @@ impl Session {
         }
     }
 
+    /// Sends a message back to where it came from.
+    pub(crate) fn echo(&self, message: Frame) {
+        let (config, now) = (&self.context.config, self.context.clock.now_ms());
+        if self.enqueue(&message.deflatable(config.compress_min_bytes), true, now) == Enqueued::FlushDue {
+            self.flush(now);
+        }
+    }
+
     /// Answers a client frame that was refused, and counts it; one too many ends the connection.
     pub(crate) fn refuse(&self, answer: &Frame, now: u64) -> Enqueued {
         self.context.counters.refused_by_program.add(1);

@@ -117,7 +117,11 @@ impl Session {
         let counters = &self.context.counters;
         counters.frames_encoded.add(1);
         counters.deliveries.add(1);
-        let bytes = Bytes::from([greeting, Frame::welcome().wire()].concat());
+        let bytes = if self.context.config.echo {
+            Bytes::copy_from_slice(greeting)
+        } else {
+            Bytes::from([greeting, Frame::welcome().wire()].concat())
+        };
         // Whatever it is that failed, it shows again.
         let written = self.socket.send(&bytes).unwrap_or(0);
         let mut outbound = self.outbound.borrow_mut();
