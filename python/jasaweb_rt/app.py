@@ -25,6 +25,7 @@ from jasaweb_rt.api.pages import PagesController, StaticController
 from jasaweb_rt.api.payments import PaymentsController
 from jasaweb_rt.api.projects import ProjectsController
 from jasaweb_rt.api.schema import viewer
+from jasaweb_rt.api.strictness import StrictRequest, must_ask_what_is_known
 from jasaweb_rt.api.traces import TracesController
 from jasaweb_rt.api.user_messages import UserMessagesController
 from jasaweb_rt.api.web_files import WebFiles
@@ -74,6 +75,8 @@ def create_app(settings: Settings, *, services: Services | None = None, hooks: H
             UserMessagesController,
             WebSocketController,
         ],
+        guards=[must_ask_what_is_known],
+        request_class=StrictRequest,
         middleware=[SessionAuthentication(settings, _find_user), CookieCSRF(settings.csrf_secret)],
         dependencies={
             "services": Provide(_services, sync_to_thread=False),
@@ -122,7 +125,7 @@ def _openapi(settings: Settings, web_files: WebFiles) -> OpenAPIConfig:
             "/schema",
             route_handlers=[],
             include_in_schema=False,
-            opt={"exclude_from_auth": True, "exclude_from_csrf": True},
+            opt={"any_query": True, "exclude_from_auth": True, "exclude_from_csrf": True},
             before_request=viewer(web_files),
             after_request=_not_found_in_our_shape,
         ),

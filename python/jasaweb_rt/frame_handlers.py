@@ -61,7 +61,7 @@ class FrameHandlers:
         """
         match message:
             case Read():
-                await self._inbox.mark_read(frame.user_id, message)
+                await self._inbox.mark_read((await self._sender(frame)).id, message)
             case Refresh():
                 self._refresh(frame, message, ref)
             case UserMessageRequest():

@@ -9,13 +9,15 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 
-from jasaweb_rt.exceptions import InvalidFrameError
+from jasaweb_rt import strict_json
+from jasaweb_rt.exceptions import InvalidFrameError, InvalidInputError
 
 __all__ = [
+    "CLIENT_MESSAGES",
     "MAX_DURABLE_BYTES",
     "Ack",
     "AdminAlert",
@@ -343,7 +345,7 @@ class Refresh(ClientMessage, frozen=True, kw_only=True):
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
 
 
-_CLIENT_MESSAGES: dict[str, type[ClientMessage]] = {
+CLIENT_MESSAGES: Final[Mapping[str, type[ClientMessage]]] = {
     "project_update": ProjectUpdateRequest,
     "system_announcement": AnnouncementRequest,
     "admin_alert": AdminAlertRequest,
@@ -352,6 +354,10 @@ _CLIENT_MESSAGES: dict[str, type[ClientMessage]] = {
     "read": Read,
     "refresh": Refresh,
 }
+"""Every type of frame that a client may send, with what its `data` must be."""
+
+
+_MOST_VALUES = 1_000
 
 
 class _ClientEnvelope(msgspec.Struct, frozen=True):
@@ -362,7 +368,7 @@ class _ClientEnvelope(msgspec.Struct, frozen=True):
 
 
 _envelope_decoder = msgspec.json.Decoder(_ClientEnvelope)
-_data_decoders = {kind: msgspec.json.Decoder(struct) for kind, struct in _CLIENT_MESSAGES.items()}
+_data_decoders = {kind: msgspec.json.Decoder(struct) for kind, struct in CLIENT_MESSAGES.items()}
 
 
 def decode_client_frame(frame: bytes) -> tuple[str, ClientMessage, str | None]:
@@ -374,13 +380,31 @@ def decode_client_frame(frame: bytes) -> tuple[str, ClientMessage, str | None]:
     """
     try:
         envelope = _envelope_decoder.decode(frame)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        _check_strictly(frame, "invalid_frame", None)
         raise InvalidFrameError("invalid_frame", "A frame is a JSON object with `type` and `data`") from None
     ref = envelope.id if isinstance(envelope.id, str) and len(envelope.id) <= 200 else None
     decoder = _data_decoders.get(envelope.type)
     if decoder is None:
         raise InvalidFrameError("unknown_type", "This type of frame is not known", ref)
     try:
-        return envelope.type, decoder.decode(envelope.data), ref
-    except (msgspec.DecodeError, RecursionError) as error:
+        message = decoder.decode(envelope.data)
+    except msgspec.ValidationError as error:
         raise InvalidFrameError("invalid_data", str(error).replace("`$", "`data"), ref) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _check_strictly(envelope.data, "invalid_data", ref)
+        raise InvalidFrameError("invalid_data", str(error), ref) from None
+    # Last, since it costs more than all of the above.
+    try:
+        _check_strictly(frame, "invalid_frame", ref)
+    except InvalidFrameError:
+        _check_strictly(envelope.data, "invalid_data", ref)
+        raise
+    return envelope.type, message, ref
+
+
+def _check_strictly(text: bytes, code: str, ref: str | None) -> None:
+    try:
+        strict_json.check(bytes(text), "The frame", most_values=_MOST_VALUES)
+    except InvalidInputError as error:
+        raise InvalidFrameError(code, str(error), ref) from None

@@ -92,7 +92,7 @@ class RealtimePlugin(InitPlugin):
             callers = Callers(self._identify, self._current, self._settings)
             app_config.route_handlers.append(token_route(callers, self._token_path))
             if self._inbox_path is not None:
-                app_config.route_handlers += inbox_routes(callers, self._inbox_path)
+                app_config.route_handlers += inbox_routes(callers, self._inbox_path, app_config.request_class)
         app_config.lifespan.append(self._lifespan)
         return app_config
 

@@ -10,13 +10,13 @@ import asyncpg
 import msgspec
 from litestar import Request, get, post
 from litestar.datastructures import CacheControlHeader
-from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, JSONBody
 
 from jasaweb_rt.api.addresses import url_beside
 from jasaweb_rt.api.errors import documented, exception_handlers
 from jasaweb_rt.api.notifications import After, CountersBody, Inbox, Limit
+from jasaweb_rt.api.strictness import must_ask_what_is_known, strict
 from jasaweb_rt.api.websocket import TokenBody
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import notifications, users
@@ -115,6 +115,7 @@ def token_route(callers: Callers, path: str) -> HTTPRouteHandler:
         # The guide's clients send no CSRF header here, and a foreign page cannot read the answer.
         exclude_from_csrf=True,
         cache_control=CacheControlHeader(no_store=True),
+        guards=[must_ask_what_is_known],
         responses=documented(400, 401, 503),
         exception_handlers=exception_handlers,
         return_dto=None,
@@ -127,16 +128,17 @@ def token_route(callers: Callers, path: str) -> HTTPRouteHandler:
     return issue_token
 
 
-def inbox_routes(callers: Callers, path: str) -> list[HTTPRouteHandler]:
+def inbox_routes(callers: Callers, path: str, request_class: type[AnyRequest] | None) -> list[HTTPRouteHandler]:
     """`GET path`: the caller's inbox; `POST path/read`: what of it was read.
 
-    The latter takes JSON only, which a foreign page cannot send without leave, and the application's CSRF protection
-    holds for it.
+    `request_class` is the application's own; `identify` is given one of it. Marking takes JSON only, which a foreign
+    page cannot send without leave, whatever protection the application has; its CSRF protection holds for it too.
     """
 
     @get(
         path,
         cache_control=CacheControlHeader(no_store=True),
+        guards=[must_ask_what_is_known],
         responses=documented(400, 401, 503),
         exception_handlers=exception_handlers,
         return_dto=None,
@@ -153,7 +155,9 @@ def inbox_routes(callers: Callers, path: str) -> list[HTTPRouteHandler]:
     @post(
         f"{path.rstrip('/')}/read",
         status_code=200,
-        responses=documented(400, 401, 403, 409, 415, 503),
+        guards=[must_ask_what_is_known],
+        request_class=strict(request_class),
+        responses=documented(400, 401, 403, 409, 413, 415, 503),
         exception_handlers=exception_handlers,
         dto=None,
         return_dto=None,
@@ -161,9 +165,6 @@ def inbox_routes(callers: Callers, path: str) -> list[HTTPRouteHandler]:
     )
     async def mark_read(request: AnyRequest, data: JSONBody[Read]) -> CountersBody:
         """Marks notifications of the caller as read: `ids`, or everything `upTo` a seq. Others' ids change nothing."""
-        # What a foreign page can send without being asked for leave, whatever protection the application has.
-        if request.content_type[0] != "application/json":
-            raise HTTPException(status_code=415, detail="Marking as read takes application/json")
         user, _ = await callers.who(request)
         return await callers.mark_read(user, data)
 

@@ -71,8 +71,11 @@ def wrong(name: str, sender: str, kind: str, data: object, code: str, words: str
     return WrongFrame(name, sender, json.dumps({"type": kind, "data": data, "id": "mine"}), code, words)
 
 
-def no_frame(name: str, sent: str) -> WrongFrame:
-    return WrongFrame(name, "client", sent, "invalid_frame", "A frame is a JSON object with `type` and `data`", None)
+NO_FRAME = "A frame is a JSON object with `type` and `data`"
+
+
+def no_frame(name: str, sent: str, words: str = NO_FRAME) -> WrongFrame:
+    return WrongFrame(name, "client", sent, "invalid_frame", words, None)
 
 
 def invalid(name: str, kind: str, data: object, words: str, sender: str = "admin") -> WrongFrame:
@@ -81,10 +84,10 @@ def invalid(name: str, kind: str, data: object, words: str, sender: str = "admin
 
 ADMINS_ONLY = "Only an administrator may do this"
 WRONG_FRAMES = [
-    no_frame("malformed JSON", '{"type": "read", "data"'),
-    no_frame("nothing at all", ""),
+    no_frame("malformed JSON", '{"type": "read", "data"', "not valid JSON"),
+    no_frame("nothing at all", "", "not valid JSON"),
     no_frame("not an object", '["read", {}]'),
-    no_frame("nested without end", "[" * 50_000),
+    no_frame("nested without end", "[" * 50_000, "nested too deep"),
     no_frame("no type", '{"data": {}, "id": "mine"}'),
     no_frame("no data", '{"type": "read", "id": "mine"}'),
     no_frame("a type that is no text", '{"type": 5, "data": {}, "id": "mine"}'),

@@ -15,6 +15,7 @@ from jasaweb_rt.client import RealtimeClient
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database.notifications import NewNotification, insert_many
 from tests.support.asgi import served
+from tests.support.bad_json import faults_of
 from tests.support.databases import add_users
 from tests.support.tokens import SECRET
 
@@ -82,6 +83,33 @@ async def test_nobody_and_wrong_input_are_refused(http: httpx.AsyncClient) -> No
     # As the form of a foreign page could send it.
     plain = await http.post("/api/notifications/read", content='{"upTo": 1}', headers={"content-type": "text/plain"})
     assert plain.status_code == 415
+
+
+class TheirRequest(Request[Any, Any, Any]):
+    """As an application may have one of its own."""
+
+    @property
+    def person(self) -> str | None:
+        return self.headers.get("x-user")
+
+
+async def test_input_is_read_strictly_and_the_applications_request_stays_its_own(settings: Settings) -> None:
+    def their_word(request: Request[Any, Any, Any]) -> str | None:
+        assert isinstance(request, TheirRequest)
+        return request.person
+
+    app = Litestar(
+        plugins=[RealtimePlugin(settings, identify=their_word)], request_class=TheirRequest, logging_config=None
+    )
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers={"x-user": "anna"}, timeout=30) as http:
+        for fault in faults_of({"upTo": 1}):
+            headers = {"Content-Type": "application/json"}
+            wrong = await http.post("/api/notifications/read", content=fault.text, headers=headers)
+            assert wrong.status_code == 400, fault.name
+            assert fault.words in wrong.json()["error"], fault.name
+        wrong = await http.get("/api/notifications?moreOfIt=1")
+        assert (wrong.status_code, "moreOfIt" in wrong.json()["error"]) == (400, True)
+        assert (await http.post("/api/notifications/read", json={"upTo": 1})).status_code == 200
 
 
 async def test_a_client_who_missed_too_much_gets_through(

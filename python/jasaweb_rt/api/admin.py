@@ -137,7 +137,7 @@ class AdminController(Controller):
     tags = ["admin"]  # noqa: RUF012  # Litestar's own way
     guards = [must_be_admin]  # noqa: RUF012  # Litestar's own way
 
-    @get("/status", responses=documented(401, 403, 429, 503))
+    @get("/status", responses=documented(400, 401, 403, 429, 503))
     async def status(self, services: NamedDependency[Services]) -> StatusBody:
         """Says how many are connected and what the server has done, in all and a second."""
         gateway = services.gateway
@@ -188,7 +188,7 @@ class AdminController(Controller):
         if not services.gateway.server.disconnect(connection_id, _DISCONNECTED_BY_AN_ADMINISTRATOR):
             raise NotFoundError("There is no such connection")
 
-    @post("/broadcast", status_code=200, responses=documented(400, 401, 403, 404, 409, 429, 503))
+    @post("/broadcast", status_code=200, responses=documented(400, 401, 403, 404, 409, 413, 415, 429, 503))
     async def broadcast(
         self, request: Request[User, Any, Any], data: JSONBody[BroadcastBody], services: NamedDependency[Services]
     ) -> BroadcastResult:

@@ -6,7 +6,6 @@ import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import CacheControlHeader, Cookie
 from litestar.di import NamedDependency
-from litestar.exceptions import HTTPException
 from litestar.params import JSONBody
 
 from jasaweb_rt.api.addresses import is_own_origin, is_secure
@@ -54,7 +53,7 @@ class AuthController(Controller):
         status_code=200,
         exclude_from_auth=True,
         exclude_from_csrf=True,
-        responses=documented(400, 401, 403, 415, 429, 503),
+        responses=documented(400, 401, 403, 413, 415, 429, 503),
     )
     async def log_in(
         self, request: Request[Any, Any, Any], data: JSONBody[LogIn], services: NamedDependency[Services]
@@ -64,8 +63,6 @@ class AuthController(Controller):
         It has no CSRF token yet, so it demands what a foreign page cannot send: JSON, and an `Origin` that is ours.
         """
         settings = services.settings
-        if request.content_type[0] != "application/json":
-            raise HTTPException(status_code=415, detail="Log-in takes application/json")
         if not is_own_origin(request, settings):
             raise ForbiddenError("Log-in needs an Origin header that names this server")
         async with services.connection() as connection:
@@ -81,12 +78,12 @@ class AuthController(Controller):
             cookies=[self._cookie(request, services, token, session_jwt.SESSION_SECONDS)],
         )
 
-    @get("/me", guards=[must_be_signed_in], responses=documented(401, 503))
+    @get("/me", guards=[must_be_signed_in], responses=documented(400, 401, 503))
     async def me(self, request: Request[User, Any, Any]) -> UserBody:
         """Says who the caller is."""
         return UserBody.of(request.user)
 
-    @post("/logout", status_code=204, responses=documented(403))
+    @post("/logout", status_code=204, responses=documented(400, 403))
     async def log_out(
         self, request: Request[User | None, Any, Any], services: NamedDependency[Services]
     ) -> Response[None]:

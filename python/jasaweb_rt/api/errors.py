@@ -1,16 +1,14 @@
 """One shape for every error: `{"success": false, "error": "<sentence>"}`, and the one mapping of errors to statuses."""
 
 import logging
-import traceback
 from typing import Any, Literal
 
 import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.enums import MediaType
-from litestar.exceptions import HTTPException, SerializationException
+from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.serialization import decode_json
 from litestar.types import ExceptionHandlersMap
 
 from jasaweb_rt.database.errors import is_unavailable
@@ -45,7 +43,6 @@ _STATUS: dict[type[RealtimeError], int] = {
     OverloadedError: 503,
     ServerStoppedError: 503,
 }
-_BODY_IS_NOT_JSON = "The body is not valid JSON"
 _DATABASE_UNAVAILABLE = "The database is not available; try again later"
 _SENTENCES = {
     401: "Authentication required",
@@ -59,7 +56,8 @@ _MEANINGS = {
     403: "Not allowed, or the CSRF header is missing",
     404: "There is no such thing",
     409: "It does not fit what is stored, or others are changing the same rows",
-    415: "The body is not JSON",
+    413: "The body is too large",
+    415: "The body is not called JSON",
     426: "Only a WebSocket upgrade is served here",
     429: "Too many requests; see Retry-After",
     503: "Not available at present; see Retry-After",
@@ -107,7 +105,7 @@ def _on_own_error(_: AnyRequest, error: RealtimeError) -> Response[ErrorBody]:
 def _on_http_exception(_: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
     if error.status_code >= 500:
         return _internal(error)
-    sentence = _body_sentence(error) or _validation_sentence(error) or _SENTENCES.get(error.status_code) or error.detail
+    sentence = _validation_sentence(error) or _SENTENCES.get(error.status_code) or error.detail
     return _answer(error.status_code, sentence, dict(error.headers or {}))
 
 
@@ -115,29 +113,12 @@ def _on_any_other(_: AnyRequest, error: Exception) -> Response[ErrorBody]:
     if is_unavailable(error) or isinstance(error, asyncpg.QueryCanceledError):
         logger.error("the database failed a request: %s", error)
         return _answer(503, _DATABASE_UNAVAILABLE, {"Retry-After": "5"})
-    # These two faults of a body are not among msgspec's own errors, so Litestar hands them on as they are.
-    if _arose_in(error, decode_json.__name__):
-        if isinstance(error, RecursionError):
-            return _answer(400, "The body is nested too deep")
-        if isinstance(error, UnicodeDecodeError):
-            return _answer(400, _BODY_IS_NOT_JSON)
     return _internal(error)
-
-
-def _arose_in(error: Exception, function: str) -> bool:
-    frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return frames[-1:] == [function]
 
 
 def _internal(error: Exception) -> Response[ErrorBody]:
     logger.error("a request failed: %s", type(error).__name__, exc_info=error)
     return _answer(500, "Internal server error")
-
-
-def _body_sentence(error: HTTPException) -> str | None:
-    if isinstance(error.__cause__, SerializationException):
-        return _BODY_IS_NOT_JSON
-    return None
 
 
 def _validation_sentence(error: HTTPException) -> str | None:

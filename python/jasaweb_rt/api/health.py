@@ -44,7 +44,7 @@ class HealthController(Controller):
     """For supervisors and load balancers."""
 
     tags = ["health"]  # noqa: RUF012  # Litestar's own way
-    opt = {"exclude_from_auth": True, "exclude_from_csrf": True}  # noqa: RUF012  # Litestar's own way
+    opt = {"any_query": True, "exclude_from_auth": True, "exclude_from_csrf": True}  # noqa: RUF012  # Litestar's own way
 
     @get("/healthz")
     async def live(self) -> HealthBody:

@@ -64,13 +64,15 @@ class InvoicesController(Controller):
     path = "/api/invoices"
     tags = ["invoices"]  # noqa: RUF012  # Litestar's own way
 
-    @get(guards=[must_be_signed_in], responses=documented(401, 503))
+    @get(guards=[must_be_signed_in], responses=documented(400, 401, 503))
     async def list_invoices(self, request: Request[User, Any, Any], services: NamedDependency[Services]) -> InvoiceList:
         """Lists the invoices of the caller's projects; for an administrator, all."""
         found = await services.invoices.list_for(request.user)
         return InvoiceList(items=[InvoiceBody.of(invoice) for invoice in found], total=len(found))
 
-    @patch("/{invoice_id:str}", guards=[must_be_admin], responses=documented(400, 401, 403, 404, 409, 429, 503))
+    @patch(
+        "/{invoice_id:str}", guards=[must_be_admin], responses=documented(400, 401, 403, 404, 409, 413, 415, 429, 503)
+    )
     async def mark_paid(
         self,
         request: Request[User, Any, Any],

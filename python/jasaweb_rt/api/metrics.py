@@ -17,7 +17,7 @@ class MetricsController(Controller):
     """For those who watch the server, from where they are allowed to."""
 
     tags = ["health"]  # noqa: RUF012  # Litestar's own way
-    opt = {"exclude_from_auth": True, "exclude_from_csrf": True}  # noqa: RUF012  # Litestar's own way
+    opt = {"any_query": True, "exclude_from_auth": True, "exclude_from_csrf": True}  # noqa: RUF012  # Litestar's own way
 
     @get("/metrics", media_type=MediaType.TEXT, responses=documented(403))
     async def metrics(self, request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[bytes]:

@@ -100,7 +100,7 @@ class NotificationsController(Controller):
             page = await notifications.inbox(connection, request.user.id, after, limit, unread_only=unread)
         return Inbox.of(page)
 
-    @post("/read", status_code=200, guards=[must_be_signed_in], responses=documented(400, 401, 403, 409, 503))
+    @post("/read", status_code=200, guards=[must_be_signed_in], responses=documented(400, 401, 403, 409, 413, 415, 503))
     async def mark_read(
         self, request: Request[User, Any, Any], data: JSONBody[Read], services: NamedDependency[Services]
     ) -> CountersBody:

@@ -22,7 +22,7 @@ class StaticController(Controller):
 
     path = "/static"
     include_in_schema = False
-    opt = {"exclude_from_auth": True, "exclude_from_csrf": True}  # noqa: RUF012  # Litestar's own way
+    opt = {"any_query": True, "exclude_from_auth": True, "exclude_from_csrf": True}  # noqa: RUF012  # Litestar's own way
 
     @get("/{file_path:path}")
     async def static_file(
@@ -43,6 +43,7 @@ class PagesController(Controller):
     """Log-in page, client dashboard and the page for administrators."""
 
     include_in_schema = False
+    opt = {"any_query": True}  # noqa: RUF012  # Litestar's own way
 
     @get("/")
     async def index(self) -> Redirect:

@@ -69,13 +69,13 @@ class ProjectsController(Controller):
     path = "/api/projects"
     tags = ["projects"]  # noqa: RUF012  # Litestar's own way
 
-    @get(guards=[must_be_signed_in], responses=documented(401, 503))
+    @get(guards=[must_be_signed_in], responses=documented(400, 401, 503))
     async def list_projects(self, request: Request[User, Any, Any], services: NamedDependency[Services]) -> ProjectList:
         """Lists the caller's projects; for an administrator, all."""
         found = await services.projects.list_for(request.user)
         return ProjectList(items=[ProjectBody.of(project, request.user) for project in found], total=len(found))
 
-    @patch("/{project_id:str}", guards=[must_be_admin], responses=documented(400, 401, 403, 404, 409, 503))
+    @patch("/{project_id:str}", guards=[must_be_admin], responses=documented(400, 401, 403, 404, 409, 413, 415, 503))
     async def change_status(
         self,
         request: Request[User, Any, Any],

@@ -71,7 +71,7 @@ class UserMessagesController(Controller):
             total=total,
         )
 
-    @post("/messages", responses=documented(400, 401, 403, 404, 409, 429, 503))
+    @post("/messages", responses=documented(400, 401, 403, 404, 409, 413, 415, 429, 503))
     async def send(
         self, request: Request[User, Any, Any], data: JSONBody[UserMessageRequest], services: NamedDependency[Services]
     ) -> Sent:

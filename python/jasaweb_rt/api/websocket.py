@@ -61,7 +61,14 @@ class WebSocketController(Controller):
             url=connection_url(request, settings),
         )
 
-    @get("/ws", exclude_from_auth=True, exclude_from_csrf=True, status_code=426, responses=documented(426))
+    @get(
+        "/ws",
+        exclude_from_auth=True,
+        exclude_from_csrf=True,
+        any_query=True,
+        status_code=426,
+        responses=documented(426),
+    )
     async def upgrade_required(self) -> Response[ErrorBody]:
         """Answers what is not an upgrade; upgrades never come this far."""
         headers = {"Upgrade": "websocket", "Connection": "Upgrade"}  # RFC 9110 section 15.5.22

@@ -78,7 +78,6 @@ async def test_the_connections_are_listed_filtered_and_paged(
         ("role=admin&userId=other", []),
         ("search=OTH", ["other"]),
         ("search=127.0.0&role=admin", ["admin"]),
-        ("search=%00", []),
     ]:
         body = (await client.get(f"{CONNECTIONS}?{query}", headers=ADMIN)).json()
         assert ([item["userId"] for item in body["items"]], body["total"]) == (users, len(users))
@@ -86,7 +85,9 @@ async def test_the_connections_are_listed_filtered_and_paged(
     assert ([item["userId"] for item in body["items"]], body["total"]) == (["client"], 3)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "offset=-1", "role=king", f"search={'x' * 201}"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=501", "offset=-1", "role=king", f"search={'x' * 201}", "search=%00", "userid=client"]
+)
 async def test_bounds_of_the_list_are_named(client: Client, gateway: Gateway, query: str) -> None:
     response = await client.get(f"{CONNECTIONS}?{query}", headers=ADMIN)
     assert (response.status_code, response.json()["success"]) == (400, False)
@@ -188,15 +189,16 @@ async def test_a_wrong_broadcast_is_told_to_nobody(
     assert await rows(connection) == []
 
 
-@pytest.mark.parametrize("depth", [300, 900, 5000])
+@pytest.mark.parametrize("depth", [99, 100, 5000])
 @pytest.mark.parametrize("durable", ["true", "false"])
 async def test_data_may_be_nested_only_so_deep(client: Client, gateway: Gateway, depth: int, durable: str) -> None:
     deep = '{"a":' * depth + "1" + "}" * depth
     content = f'{{"audience":"all","type":"user_message","title":"t","message":"m","durable":{durable},"data":{deep}}}'
     headers = {**ADMIN, "Content-Type": "application/json"}
     response = await client.post(BROADCAST, content=content, headers=headers)
-    # Just below what can be decoded, it depends on what else is on the stack.
-    assert response.status_code in {300: {200}, 900: {200, 400}, 5000: {400}}[depth]
+    # The body's own object is a level, too.
+    assert response.status_code == (200 if depth < 100 else 400)
+    assert depth < 100 or response.json()["error"].startswith("`data.a` is nested too deep")
 
 
 ROUTES = [

@@ -45,7 +45,7 @@ async def test_the_cookie_is_secure_over_https(client: Client) -> None:
     [
         {"email": "client@jasaweb.test", "password": "wrong"},
         {"email": "nobody@jasaweb.test", "password": PASSWORD},
-        {"email": "client@jasaweb.test", "password": PASSWORD + "\0"},
+        {"email": "client@jasaweb.test", "password": PASSWORD + "\x01"},
     ],
 )
 async def test_a_wrong_log_in_says_no_more_than_that(client: Client, who: dict[str, str]) -> None:
@@ -80,6 +80,7 @@ async def test_a_foreign_page_cannot_sign_anybody_in(client: Client, headers: di
         (b'{"email":"a"}', "password"),
         (b'{"email":"a","password":5}', "password"),
         (b'{"email":"a\\u0000","password":"b"}', "email"),
+        (b'{"email":"a","password":"b\\u0000"}', "password"),
         (b'{"email":"a","password":"b","more":1}', "more"),
     ],
 )
