@@ -36,7 +36,11 @@ pub struct Config {
     pub allowed_origins: Origins,
     /// Networks whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Refuse `/ws` unless it came through a trusted proxy over https.
+    /// PEM file with the certificate of the public port and its chain, read again when it changes; `None`: plain HTTP.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    pub tls_key: Option<PathBuf>,
+    /// Refuse `/ws` unless it came over TLS, to us or to a trusted proxy.
     pub require_tls: bool,
     /// Open connections in all; beyond: 503.
     pub max_connections: usize,
@@ -94,6 +98,8 @@ impl Config {
             sync: false,
             allowed_origins: Origins::Same,
             trusted_proxies: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
             require_tls: false,
             max_connections: 0,
             max_connections_per_user: 10,
@@ -124,6 +130,8 @@ impl Config {
             "token_secret_previous",
             "must have at least 32 bytes",
         )?;
+        check(self.tls_key.is_some() || self.tls_cert.is_none(), "tls_key", "must be given too, with tls_cert")?;
+        check(self.tls_cert.is_some() || self.tls_key.is_none(), "tls_cert", "must be given too, with tls_key")?;
         check((1..=256).contains(&self.workers), "workers", "must be 1 to 256")?;
         check(self.max_message_bytes >= 125, "max_message_bytes", "must be at least 125")?;
         check(

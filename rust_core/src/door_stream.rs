@@ -15,10 +15,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::door_socket::DoorSocket;
 
 /// Tells a [`DoorStream`] to keep what is written from now on.
 #[derive(Debug, Clone, Default)]
@@ -34,19 +33,19 @@ impl Withhold {
 /// A socket, and what was written to it and not sent.
 #[derive(Debug)]
 pub(crate) struct DoorStream {
-    socket: TcpStream,
+    socket: DoorSocket,
     withhold: Withhold,
     withheld: Vec<u8>,
 }
 
 impl DoorStream {
     /// Sends everything until `withhold` is told otherwise.
-    pub(crate) fn new(socket: TcpStream, withhold: Withhold) -> Self {
+    pub(crate) fn new(socket: DoorSocket, withhold: Withhold) -> Self {
         Self { socket, withhold, withheld: Vec::new() }
     }
 
     /// The socket, and what its new owner has to send first.
-    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+    pub(crate) fn into_parts(self) -> (DoorSocket, Bytes) {
         (self.socket, self.withheld.into())
     }
 
@@ -102,7 +101,7 @@ impl AsyncWrite for DoorStream {
 mod tests {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
@@ -112,7 +111,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let withhold = Withhold::default();
-        let mut stream = DoorStream::new(listener.accept().await.unwrap().0, withhold.clone());
+        let mut stream = DoorStream::new(DoorSocket::Plain(listener.accept().await.unwrap().0), withhold.clone());
         stream.write_all(b"sent").await.unwrap();
         withhold.begin();
         stream.write_all(b"kept ").await.unwrap();

@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use hyper::{
-    HeaderMap,
-    header::{CONNECTION, EXPECT, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE},
+    HeaderMap, Request,
+    header::{CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE},
     http::uri::Authority,
 };
 use ipnet::IpNet;
@@ -28,7 +28,7 @@ const X_FORWARDED_UNTRUSTED: HeaderName = HeaderName::from_static("x-forwarded-u
 pub struct Client {
     /// The peer's address or, where trusted proxies stand between, that of the first host behind them.
     pub address: IpAddr,
-    /// Whether it came over TLS, by a trusted proxy's word.
+    /// Whether it came over TLS: to us, or by a trusted proxy's word to that proxy.
     pub https: bool,
     /// The host that the client asked for, by a trusted proxy's word.
     pub forwarded_host: Option<HeaderValue>,
@@ -37,18 +37,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the forwarding headers of a request from `peer`, where `peer` lies in one of the `trusted` networks.
+    /// Reads the forwarding headers of a request from `peer`, where `peer` lies in one of the `trusted` networks. Its
+    /// connection with us is `encrypted` or not; a proxy's word on its own clients' goes before that.
     ///
     /// The address is the rightmost one of `X-Forwarded-For` that is not itself trusted: what stands left of it was
     /// written by that host. A hop that is no address ends the walk at the last one that is. Protocol and host are taken
     /// from the same position of their lists, or from the leftmost where proxies pass them on without adding.
     #[must_use]
-    pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+    pub fn of(peer: IpAddr, encrypted: bool, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
         if !is_trusted(peer) {
             let claims_to_forward = headers.keys().any(is_forwarding);
-            return Self { address: peer, https: false, forwarded_host: None, claims_to_forward };
+            return Self { address: peer, https: encrypted, forwarded_host: None, claims_to_forward };
         }
         let (mut address, mut hops) = (peer, 0);
         for hop in list(headers, &X_FORWARDED_FOR).iter().rev().map_while(|hop| parse_hop(hop)) {
@@ -60,11 +61,25 @@ impl Client {
         let proto = at_hop(&list(headers, &X_FORWARDED_PROTO), hops);
         Self {
             address,
-            https: proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss")),
+            https: proto
+                .map_or(encrypted, |proto| proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss")),
             forwarded_host: at_hop(&list(headers, &X_FORWARDED_HOST), hops).and_then(parse_host),
             claims_to_forward: false,
         }
     }
+}
+
+/// Whether the client calls this server `localhost`, a name that all programs of its machine share, whatever their ports.
+pub fn is_localhost<B>(request: &Request<B>, client: &Client) -> bool {
+    let authority = match (&client.forwarded_host, request.uri().authority()) {
+        (Some(host), _) => Authority::try_from(host.as_bytes()).ok(),
+        (None, Some(authority)) => Some(authority.clone()),
+        (None, None) => request.headers().get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok()),
+    };
+    authority.is_some_and(|authority| {
+        let host = authority.host().to_ascii_lowercase();
+        host == "localhost" || host.ends_with(".localhost")
+    })
 }
 
 /// Makes a client's headers fit for the app: hop-by-hop and forwarding headers out, one true set in.
@@ -161,7 +176,7 @@ mod tests {
     }
 
     fn client(peer: &str, pairs: &[(&'static str, &str)]) -> Client {
-        Client::of(peer.parse().unwrap(), &headers(pairs), &trusted())
+        Client::of(peer.parse().unwrap(), false, &headers(pairs), &trusted())
     }
 
     fn address(peer: &str, forwarded_for: &str) -> String {
@@ -244,7 +259,7 @@ mod tests {
             ("cookie", "a=1"),
             ("cookie", "b=2"),
         ]);
-        let client = Client::of(IpAddr::from([198, 51, 100, 7]), &request, &trusted());
+        let client = Client::of(IpAddr::from([198, 51, 100, 7]), false, &request, &trusted());
         rewrite_request(&mut request, &client);
         let expected = headers(&[
             ("host", "site.test"),
@@ -264,7 +279,7 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "site.test"),
         ]);
-        let client = Client::of(PROXY.parse().unwrap(), &request, &trusted());
+        let client = Client::of(PROXY.parse().unwrap(), false, &request, &trusted());
         rewrite_request(&mut request, &client);
         let expected = headers(&[
             ("x-forwarded-for", "192.0.2.9"),
@@ -290,7 +305,7 @@ mod tests {
             ("trailer", "x-sum"),
             ("accept", "*/*"),
         ]);
-        let client = Client::of(IpAddr::from([198, 51, 100, 7]), &request, &[]);
+        let client = Client::of(IpAddr::from([198, 51, 100, 7]), false, &request, &[]);
         rewrite_request(&mut request, &client);
         let expected = headers(&[
             ("te", "trailers"),
@@ -305,7 +320,7 @@ mod tests {
     #[test]
     fn connection_cannot_name_the_true_set_away() {
         let mut request = headers(&[("connection", "x-forwarded-for, x-forwarded-proto, x-forwarded-untrusted")]);
-        let client = Client::of(IpAddr::from([198, 51, 100, 7]), &request, &[]);
+        let client = Client::of(IpAddr::from([198, 51, 100, 7]), false, &request, &[]);
         rewrite_request(&mut request, &client);
         assert_eq!(request["x-forwarded-for"], "198.51.100.7");
         assert_eq!(request["x-forwarded-proto"], "http");

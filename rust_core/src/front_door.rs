@@ -25,23 +25,26 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConnection;
 use tokio::{
     net::TcpStream,
     sync::mpsc,
     task::{JoinError, JoinSet},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::{Admission, Slot},
     config::{Config, HANDSHAKE_TIMEOUT, MAX_HEAD_BYTES},
+    door_socket::DoorSocket,
     door_stream::{DoorStream, Withhold},
     error::Error,
-    forwarding::Client,
+    forwarding::{self, Client},
     listener::Acceptor,
     proxy::{HEAD_TIMEOUT, Proxy},
     reply::{self, ReplyBody},
+    tls::Tls,
     token::{Identity, TokenVerifier},
     upgrade::{RefusalCounters, Upgrading},
 };
@@ -60,6 +63,8 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Admitted {
     /// The bare socket, non-blocking, `TCP_NODELAY` set, bound to no runtime.
     pub socket: std::net::TcpStream,
+    /// The state of TLS on it, where it is encrypted; perhaps with bytes of the peer in it that nobody has read yet.
+    pub tls: Option<Box<ServerConnection>>,
     /// What has to be sent first: the 101 that the client waits for. It goes well with the first frame.
     pub greeting: Bytes,
     /// What the client sent right behind its request: the begin of the WebSocket stream.
@@ -84,6 +89,7 @@ pub struct FrontDoor {
     pub(crate) verifier: TokenVerifier,
     pub(crate) admission: Arc<Admission>,
     pub(crate) refusals: RefusalCounters,
+    tls: Option<Arc<Tls>>,
     proxy: Option<Proxy>,
     hand_over: Box<dyn Fn(Admitted) + Send + Sync>,
     draining: AtomicBool,
@@ -96,12 +102,18 @@ impl fmt::Debug for FrontDoor {
 }
 
 impl FrontDoor {
-    /// A front door with the limits and keys of `config`, which must have passed [`Config::validate`].
+    /// A front door with the limits and keys of `config`, which must have passed [`Config::validate`]; with `tls`, which is
+    /// what [`Tls::load`] made of it, it speaks nothing else.
     ///
     /// `hand_over` is called once for each WebSocket that was let in, on the runtime that serves, and must not block.
     #[must_use]
-    pub fn new(config: Arc<Config>, hand_over: impl Fn(Admitted) + Send + Sync + 'static) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        tls: Option<Arc<Tls>>,
+        hand_over: impl Fn(Admitted) + Send + Sync + 'static,
+    ) -> Self {
         Self {
+            tls,
             verifier: TokenVerifier::new(&config.token_secret, config.token_secret_previous.as_deref()),
             admission: Arc::new(Admission::new(&config)),
             refusals: RefusalCounters::default(),
@@ -140,6 +152,9 @@ impl FrontDoor {
         cut: CancellationToken,
     ) -> Result<(), Error> {
         let mut connections = JoinSet::new();
+        if let Some(tls) = &self.tls {
+            connections.spawn(Arc::clone(tls).watch(stop.clone()));
+        }
         self.accept_until(&stop, Acceptor::new(listener).map_err(Error::Start)?, &mut connections).await;
         let finished = async {
             while let Some(ended) = connections.join_next().await {
@@ -181,24 +196,36 @@ impl FrontDoor {
     /// What HTTP needs, 20 KiB with its buffers, is there only once the peer has said something: then most of them are
     /// served in one go, and of very many that come at once few need it at the same time.
     async fn serve_connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let spoke = tokio::select! {
             biased;
-            spoke = timeout(HANDSHAKE_TIMEOUT, stream.readable()) => spoke.is_ok_and(|spoke| spoke.is_ok()),
+            spoke = timeout_at(deadline, stream.readable()) => spoke.is_ok_and(|spoke| spoke.is_ok()),
             () = stop.cancelled() => false,
         };
-        if spoke {
-            Box::pin(self.converse(stream, peer, stop)).await;
+        if !spoke {
+            return;
+        }
+        let socket = match &self.tls {
+            None => Some(DoorSocket::Plain(stream)),
+            Some(tls) => tokio::select! {
+                socket = Box::pin(tls.accept(stream, deadline)) => socket,
+                () = stop.cancelled() => None,
+            },
+        };
+        if let Some(socket) = socket {
+            Box::pin(self.converse(socket, peer, stop)).await;
         }
     }
 
     /// HTTP on a connection, to its end or its hand-over.
-    async fn converse(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    async fn converse(&self, socket: DoorSocket, peer: SocketAddr, stop: CancellationToken) {
         let (upgrades, mut pending) = mpsc::channel(1);
         let withhold = Withhold::default();
-        let stream = DoorStream::new(stream, withhold.clone());
+        let encrypted = socket.is_encrypted();
+        let stream = DoorStream::new(socket, withhold.clone());
         let service = service_fn(|request| {
             let (upgrades, withhold) = (&upgrades, &withhold);
-            async move { Ok::<_, Infallible>(self.answer(request, peer.ip(), upgrades, withhold).await) }
+            async move { Ok::<_, Infallible>(self.answer(request, peer.ip(), encrypted, upgrades, withhold).await) }
         });
         let mut exchange = pin!(http1_server().serve_connection(TokioIo::new(stream), service).with_upgrades());
         let mut stopping = false;
@@ -230,23 +257,40 @@ impl FrontDoor {
     /// The answer to one request.
     async fn answer(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         peer: IpAddr,
+        encrypted: bool,
         upgrades: &mpsc::Sender<Upgrading>,
         withhold: &Withhold,
     ) -> Response<ReplyBody> {
         if let Err(sentence) = check_target(&request) {
             return reply::error(StatusCode::BAD_REQUEST, sentence);
         }
-        let client = Client::of(peer, request.headers(), &self.config.trusted_proxies);
+        let client = Client::of(peer, encrypted, request.headers(), &self.config.trusted_proxies);
+        let keeps_to_https = client.https && !forwarding::is_localhost(&request, &client);
+        let mut response = self.answer_to(request, &client, upgrades, withhold).await;
+        if keeps_to_https {
+            reply::keep_to_https(response.headers_mut());
+        }
+        response
+    }
+
+    /// The answer to a valid request of `client`.
+    async fn answer_to(
+        &self,
+        mut request: Request<Incoming>,
+        client: &Client,
+        upgrades: &mpsc::Sender<Upgrading>,
+        withhold: &Withhold,
+    ) -> Response<ReplyBody> {
         if request.uri().path() == WEBSOCKET_PATH {
-            return self.answer_websocket(&mut request, &client, upgrades, withhold);
+            return self.answer_websocket(&mut request, client, upgrades, withhold);
         }
         match &self.proxy {
             _ if request.method() == Method::CONNECT => {
                 reply::error(StatusCode::NOT_IMPLEMENTED, "This server is not a tunnel")
             }
-            Some(proxy) => proxy.forward(request, &client).await,
+            Some(proxy) => proxy.forward(request, client).await,
             None => reply::error(StatusCode::NOT_FOUND, "Not found"),
         }
     }

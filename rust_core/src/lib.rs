@@ -19,6 +19,7 @@
 //!
 //! The moving parts:
 //! - [`front_door`]: the one public port: HTTP heads, upgrade; [`proxy`] forwards the rest to the app;
+//! - [`tls`]: the certificate of that port, and the handshake;
 //! - [`admission`]: how many connections, how fast, and from where;
 //! - [`hub`]: the handle through which everything is published; it knows which shard owns a user;
 //! - [`shard`]: a thread that owns its users' sessions outright;
@@ -43,6 +44,7 @@ pub mod command;
 pub mod config;
 mod connect_rate;
 pub mod deflate;
+mod door_socket;
 mod door_stream;
 mod due_ring;
 pub mod error;
@@ -80,6 +82,7 @@ mod shard;
 mod socket;
 #[cfg(test)]
 mod test_support;
+pub mod tls;
 pub mod token;
 mod transport;
 mod upgrade;

@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    net::Shutdown,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -262,12 +261,14 @@ fn close(session: &Session, reason: CloseReason) {
 fn linger(session: &Session, peer_closed: bool, shut: &mut bool, context: &mut Context<'_>) -> Turn {
     if !session.has_unwritten() {
         if peer_closed {
+            session.socket.part();
             return Turn::Done;
         }
         if !*shut {
-            *shut = true;
-            if socket2::SockRef::from(&session.socket).shutdown(Shutdown::Write).is_err() {
-                return Turn::Done;
+            match session.socket.end() {
+                Ok(true) => *shut = true,
+                Ok(false) => return Turn::Next(Stage::Linger { peer_closed, shut: false }),
+                Err(_) => return Turn::Done,
             }
         }
     }

@@ -5,7 +5,7 @@ use http_body_util::{Either, Full};
 use hyper::{
     HeaderMap, Response, StatusCode,
     body::Incoming,
-    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY},
 };
 
 /// The body of any answer: one of ours, whole, or the app's, streamed.
@@ -33,4 +33,10 @@ pub(crate) fn switching_protocols(headers: HeaderMap) -> Response<ReplyBody> {
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = headers;
     response
+}
+
+/// Has browsers come to this host by https alone for a year (RFC 6797 section 7.1), unless the app says something of its
+/// own about that. Subdomains are not ours to speak for.
+pub(crate) fn keep_to_https(headers: &mut HeaderMap) {
+    headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static("max-age=31536000"));
 }

@@ -24,6 +24,7 @@ use crate::{
     hub::{Hub, ShardHandle},
     index::Index,
     log, shard,
+    tls::Tls,
 };
 
 /// How often a stop looks whether the last connection has gone.
@@ -64,6 +65,7 @@ impl Server {
     /// Checks the configuration, starts the shards and listens. Events go to `events` once somebody listens to it.
     pub fn start(config: Config, node_id: Arc<str>, events: &Arc<EventQueue>) -> Result<Self, Error> {
         config.validate()?;
+        let tls = Tls::load(&config)?;
         let listener = front_door::bind(&config)?;
         let address = listener.local_addr().map_err(Error::Start)?;
         let config = Arc::new(config);
@@ -104,7 +106,7 @@ impl Server {
             .build()
             .map_err(Error::Start)?;
         let joining = hub.clone();
-        let front_door = Arc::new(FrontDoor::new(Arc::clone(&config), move |admitted| joining.join(admitted)));
+        let front_door = Arc::new(FrontDoor::new(Arc::clone(&config), tls, move |admitted| joining.join(admitted)));
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let serving = runtime.spawn(Arc::clone(&front_door).serve(listener, stop.clone(), cut.clone()));
         let running = Mutex::new(Some(Running { shards, runtime, serving, stop, cut }));

@@ -12,7 +12,7 @@ mod outbound;
 mod writing;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     fmt, io,
     net::IpAddr,
     rc::Rc,
@@ -106,7 +106,7 @@ pub(crate) struct Session {
     /// It negotiated permessage-deflate.
     pub(crate) deflates: bool,
     // What few sessions have at a time is boxed: the size of a session is paid for by every idle connection.
-    closing: RefCell<Option<Box<Closing>>>,
+    closing: OnceCell<Box<Closing>>,
     pub(crate) socket: Socket,
     outbound: RefCell<Outbound>,
     /// The next page is wanted once the queue has drained.
@@ -144,9 +144,19 @@ impl fmt::Debug for Session {
 impl Session {
     /// A session for an admitted socket, registered with this thread's reactor, and what was read of it already.
     pub(crate) fn new(admitted: Admitted, number: u64, context: Rc<Context>) -> io::Result<(Self, Bytes)> {
-        let Admitted { socket, greeting: _, read_ahead, identity, resume, deflates, client_address, user_agent, slot } =
-            admitted;
-        let socket = Socket::from_std(socket)?;
+        let Admitted {
+            socket,
+            tls,
+            greeting: _,
+            read_ahead,
+            identity,
+            resume,
+            deflates,
+            client_address,
+            user_agent,
+            slot,
+        } = admitted;
+        let socket = Socket::new(socket, tls)?;
         let Identity { user_id, role, name, session_expires_at } = identity;
         let now = context.clock.now_ms();
         let membership = context.index.enter(&user_id, number);
@@ -184,7 +194,7 @@ impl Session {
             heard_ms: Cell::new(now),
             rate: Cell::default(),
             refusals: Cell::new((0, 0)),
-            closing: RefCell::new(None),
+            closing: OnceCell::new(),
             aborted: Cell::new(false),
             deflates,
             ending: Cell::new(None),

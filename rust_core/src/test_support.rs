@@ -81,6 +81,7 @@ pub(crate) fn admitted(socket: TcpStream, user: &str) -> Admitted {
     let slot = Arc::new(Admission::new(&Config { connect_rate_per_ip: 0, ..config() })).admit(address).unwrap();
     Admitted {
         socket,
+        tls: None,
         greeting: Bytes::new(),
         read_ahead: Bytes::new(),
         identity: Identity { user_id: user.into(), role: Role::Client, name: user.into(), session_expires_at: None },

@@ -14,12 +14,13 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     admission::{Admission, Refusal, Slot},
     close::CloseReason,
     config::HANDSHAKE_TIMEOUT,
+    door_socket::DoorSocket,
     door_stream::{DoorStream, Withhold},
     farewell,
     forwarding::Client,
@@ -118,8 +119,9 @@ impl Upgrading {
         match self.then {
             Then::Close(reason) => farewell::close(stream, read_ahead, &reason).await,
             Then::HandOver { identity, resume, deflates, user_agent } => match stream.into_std() {
-                Ok(socket) => hand_over(Admitted {
+                Ok((socket, tls)) => hand_over(Admitted {
                     socket,
+                    tls,
                     greeting,
                     read_ahead,
                     identity,
@@ -137,7 +139,7 @@ impl Upgrading {
 
 /// The socket, what has to be sent first, and what was read beyond the request's head; `None` where the connection broke
 /// before the 101 was written.
-async fn bare_socket(on_upgrade: OnUpgrade) -> Option<(TcpStream, Bytes, Bytes)> {
+async fn bare_socket(on_upgrade: OnUpgrade) -> Option<(DoorSocket, Bytes, Bytes)> {
     let upgraded = match timeout(HANDSHAKE_TIMEOUT, on_upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         Ok(Err(error)) => {

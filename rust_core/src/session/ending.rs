@@ -32,7 +32,7 @@ pub(super) struct PeerEnding {
 
 impl Session {
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.borrow().is_some()
+        self.closing.get().is_some()
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
@@ -75,17 +75,15 @@ impl Session {
             outbound.queue.push_control(Frame::close(&reason).wire().clone());
         }
         let deadline_ms = now + timeout.min(CLOSE_TIMEOUT).as_millis() as u64;
-        self.closing.replace(Some(Box::new(Closing { reason, deadline_ms })));
+        self.closing.get_or_init(|| Box::new(Closing { reason, deadline_ms }));
         self.flush(now);
         self.wake();
     }
 
     /// The peer has closed and was answered: what is still owed may be written, nothing is added.
     pub(crate) fn finish(&self, now: u64) {
-        if !self.is_closing() {
-            let deadline_ms = now + CLOSE_TIMEOUT.as_millis() as u64;
-            self.closing.replace(Some(Box::new(Closing { reason: CloseReason::Normal, deadline_ms })));
-        }
+        let deadline_ms = now + CLOSE_TIMEOUT.as_millis() as u64;
+        self.closing.get_or_init(|| Box::new(Closing { reason: CloseReason::Normal, deadline_ms }));
     }
 
     /// Gives the connection up at once.
@@ -126,12 +124,13 @@ impl Session {
 
     fn disconnected_event(&self) -> Event {
         let peers = self.ending.take().map(|ended| *ended);
-        let PeerEnding { code, reason, ending } = peers.unwrap_or_else(|| match self.closing.borrow().as_deref() {
-            Some(Closing { reason, .. }) => {
-                PeerEnding { code: reason.code(), reason: reason.text().into_owned(), ending: ending_of(reason) }
-            }
-            None => PeerEnding { code: 1006, reason: String::new(), ending: Ending::Disconnected },
-        });
+        let PeerEnding { code, reason, ending } =
+            peers.unwrap_or_else(|| match self.closing.get().map(|closing| &**closing) {
+                Some(Closing { reason, .. }) => {
+                    PeerEnding { code: reason.code(), reason: reason.text().into_owned(), ending: ending_of(reason) }
+                }
+                None => PeerEnding { code: 1006, reason: String::new(), ending: Ending::Disconnected },
+            });
         let clock = &self.context.clock;
         Event::Disconnected {
             connection_id: self.connection_id(),

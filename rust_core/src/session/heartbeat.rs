@@ -32,7 +32,7 @@ impl Session {
     /// Called now and then: deadlines, the heartbeat, requests that were not answered. Returns whether the session has to
     /// be flushed.
     pub(crate) fn beat(&self, now: u64, unix_now: u64) -> Enqueued {
-        if let Some(deadline_ms) = self.closing.borrow().as_ref().map(|closing| closing.deadline_ms) {
+        if let Some(deadline_ms) = self.closing.get().map(|closing| closing.deadline_ms) {
             if now >= deadline_ms {
                 self.abort();
             }

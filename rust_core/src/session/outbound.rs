@@ -335,12 +335,14 @@ impl Session {
         }
     }
 
+    /// Whether something waits for the socket to have room.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.outbound.borrow().blocked
+        self.outbound.borrow().blocked || self.socket.is_held_up()
     }
 
+    /// Whether something has still to go to the socket.
     pub(crate) fn has_unwritten(&self) -> bool {
-        !self.outbound.borrow().queue.is_empty()
+        !self.outbound.borrow().queue.is_empty() || self.socket.is_held_up()
     }
 
     /// Whether nothing waits and nothing was written within the coalescing window.

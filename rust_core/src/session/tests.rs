@@ -35,7 +35,7 @@ pub(super) fn received(peer: &mut Peer, length: usize) -> Vec<u8> {
 }
 
 pub(super) fn close_code(session: &Session) -> Option<u16> {
-    session.closing.borrow().as_ref().map(|closing| closing.reason.code())
+    session.closing.get().map(|closing| closing.reason.code())
 }
 
 fn requests(session: &Session) -> usize {

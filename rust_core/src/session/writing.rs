@@ -79,7 +79,10 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        outbound.blocked = false;
+        outbound.blocked = !self.socket.flush()?;
+        if outbound.blocked {
+            self.wake();
+        }
         Ok(())
     }
 
@@ -164,6 +167,10 @@ impl Session {
         now: u64,
     ) {
         outbound.last_write_ms = now;
+        if self.socket.is_held_up() {
+            outbound.blocked = true;
+            self.wake();
+        }
         let counters = &self.context.counters;
         counters.writes.add(1);
         counters.frames_written.add(finished as u64);

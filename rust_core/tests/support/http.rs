@@ -5,7 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 use bytes::{Buf as _, BytesMut};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -71,14 +71,17 @@ impl Client {
         Self { stream, buffer: BytesMut::new() }
     }
 
-    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        within(self.stream.write_all(bytes.as_ref())).await.unwrap();
-    }
-
     /// The two directions, to be used at the same time; what was read already stays with the reading one.
     pub(crate) fn split(self) -> (Client<OwnedReadHalf>, OwnedWriteHalf) {
         let (reading, writing) = self.stream.into_split();
         (Client { stream: reading, buffer: self.buffer }, writing)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        within(self.stream.write_all(bytes.as_ref())).await.unwrap();
+        within(self.stream.flush()).await.unwrap();
     }
 
     /// A request without a body, and its response.

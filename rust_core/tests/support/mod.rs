@@ -5,6 +5,7 @@
 pub(crate) mod app;
 pub(crate) mod http;
 pub(crate) mod sockets;
+pub(crate) mod tls;
 pub(crate) mod token;
 
 use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
@@ -14,6 +15,7 @@ use jasaweb_rt_core::{
     error::Error,
     front_door::{Admitted, FrontDoor, bind},
     hub::Hub,
+    tls::Tls,
 };
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -70,13 +72,16 @@ impl Door {
     ) -> Self {
         let hand_over = move |mut admitted: Admitted| {
             // As a shard does it; a new socket takes it whole.
-            admitted.socket.write_all(&std::mem::take(&mut admitted.greeting)).unwrap();
+            if admitted.tls.is_none() {
+                admitted.socket.write_all(&std::mem::take(&mut admitted.greeting)).unwrap();
+            }
             hand_over(admitted);
         };
         config.validate().unwrap();
         let listener = bind(&config).unwrap();
         let address = listener.local_addr().unwrap();
-        let front = Arc::new(FrontDoor::new(Arc::new(config), hand_over));
+        let tls = Tls::load(&config).unwrap();
+        let front = Arc::new(FrontDoor::new(Arc::new(config), tls, hand_over));
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let serving = tokio::spawn(Arc::clone(&front).serve(listener, stop.clone(), cut.clone()));
         Self { front, address, admitted, stop, cut, serving }

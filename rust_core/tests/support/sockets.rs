@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::{
-    io::AsyncRead,
+    io::{AsyncRead, AsyncWrite},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -26,17 +26,19 @@ impl Socket {
         Self::over(Client::connect(address).await, user, query).await
     }
 
-    /// The same over a connection that is there.
-    pub(crate) async fn over(mut client: Client, user: &str, query: &str) -> Self {
-        let head = client.upgrade(&format!("/ws?token={}{query}", token::valid(user)), &[]).await;
-        assert_eq!(head.status, 101);
-        Self(client)
-    }
-
     /// The two directions, to be used at the same time.
     pub(crate) fn split(self) -> (Socket<OwnedReadHalf>, OwnedWriteHalf) {
         let (reading, writing) = self.0.split();
         (Socket(reading), writing)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// A socket of `user` over a connection that is there; see [`Socket::open`].
+    pub(crate) async fn over(mut client: Client<S>, user: &str, query: &str) -> Self {
+        let head = client.upgrade(&format!("/ws?token={}{query}", token::valid(user)), &[]).await;
+        assert_eq!(head.status, 101);
+        Self(client)
     }
 
     /// Sends a frame whose payload is at most 125 bytes long, masked by zeros.
