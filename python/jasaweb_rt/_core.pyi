@@ -177,9 +177,13 @@ class Stats:
     """With an open connection now."""
     backlog_bytes: int
     """Bytes of frames that wait for their shard's thread now."""
+    accepting: bool
+    """Whether new connections are let in now: file descriptors are not short."""
 
     connections_opened: int
     connections_closed: int
+    connections_turned_away: int
+    """Connections that were turned away by a 503 or just closed, because file descriptors were short."""
     handshakes_refused: int
     """All of `refusals` together."""
     refusals: HandshakeRefusals

@@ -7,10 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import asyncpg
-
 from jasaweb_rt._core import ClientFrame, FanoutServer
-from jasaweb_rt.database.errors import is_unavailable
+from jasaweb_rt.database.errors import is_timeout, is_unavailable
 from jasaweb_rt.exceptions import (
     ConflictError,
     ForbiddenError,
@@ -22,6 +20,7 @@ from jasaweb_rt.exceptions import (
 )
 from jasaweb_rt.hooks import FrameCarriedOut
 from jasaweb_rt.messages import ClientMessage, decode_client_frame, error_frame
+from jasaweb_rt.sparing_log import SparingLog
 
 __all__ = ["WORKERS", "Dispatch", "Handlers"]
 
@@ -59,6 +58,7 @@ class Dispatch:
         self._waiting: dict[str, deque[ClientFrame]] = {}
         self._turns: asyncio.Queue[str] = asyncio.Queue()
         self._count = 0
+        self._log = SparingLog(logger)
         self.refused = 0
         """Frames that found too many waiting; their senders were told."""
 
@@ -114,7 +114,9 @@ class Dispatch:
         except Exception as error:
             # Not the client's fault, so it is told and not counted against it.
             if _passes(error):
-                logger.warning("a %s frame could not be carried out: %s", kind, error or type(error).__name__)
+                self._log.log(
+                    logging.WARNING, f"a {kind} frame could not be carried out: {error or type(error).__name__}"
+                )
                 self._tell(frame, error_frame("unavailable", "Try again later", ref))
             else:
                 logger.exception("a %s frame could not be carried out", kind)
@@ -132,4 +134,4 @@ class Dispatch:
 
 def _passes(error: Exception) -> bool:
     """Whether the same frame may do better later."""
-    return isinstance(error, RealtimeError | TimeoutError | asyncpg.QueryCanceledError) or is_unavailable(error)
+    return isinstance(error, RealtimeError | TimeoutError) or is_timeout(error) or is_unavailable(error)

@@ -8,7 +8,9 @@ from jasaweb_rt._core import OverloadedError, RealtimeError, ServerStoppedError
 __all__ = [
     "ConfigurationError",
     "ConflictError",
+    "DatabaseBusyError",
     "DatabaseError",
+    "DatabaseFullError",
     "DatabaseUnavailableError",
     "EmbeddedPostgresError",
     "ForbiddenError",
@@ -35,6 +37,14 @@ class DatabaseError(RealtimeError):
 
 class DatabaseUnavailableError(DatabaseError):
     """The database does not answer, or refuses us; the same call may work later."""
+
+
+class DatabaseBusyError(DatabaseUnavailableError):
+    """Every connection that we may have is in use and stays so, or too many wait for one."""
+
+
+class DatabaseFullError(DatabaseUnavailableError):
+    """PostgreSQL has no room left on its disk; what was committed is safe."""
 
 
 class EmbeddedPostgresError(DatabaseError):

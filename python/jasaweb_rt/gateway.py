@@ -27,6 +27,7 @@ from jasaweb_rt._core import (
 )
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database import outbox, pool
+from jasaweb_rt.disk_watch import DiskWatch
 from jasaweb_rt.dispatch import WORKERS, Dispatch
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, ServerStoppedError
 from jasaweb_rt.frame_handlers import FrameHandlers
@@ -35,6 +36,7 @@ from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
 from jasaweb_rt.recorder import Recorder, RecorderDrops
 from jasaweb_rt.relay import Relay
+from jasaweb_rt.sparing_log import SparingLog
 from jasaweb_rt.sync import Sync
 
 __all__ = ["ConnectionInfo", "Gateway", "open_gateway"]
@@ -126,7 +128,9 @@ class Gateway:
             raise ConfigurationError(f"JASAWEB_RT_{_upper_name(str(error))}") from None
         self.realtime = Realtime(self.server)
         self.rate_meter = RateMeter(self.server)
+        self.disk = DiskWatch(settings.data_dir if settings.database_url is None else None)
         self.is_draining = False
+        self._log = SparingLog(logger)
         self._relay = Relay(self._connect_relay, self.server)
         self._pool: asyncpg.Pool | None = None
         self._sync: Sync | None = None
@@ -139,6 +143,14 @@ class Gateway:
     def is_relay_ready(self) -> bool:
         """Whether a commit would be noticed: this node relays, or stands by for the one that does."""
         return self._relay.is_ready
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether new connections are let in; not where descriptors are short, nor before the start."""
+        try:
+            return self.server.stats().accepting
+        except ServerStoppedError:
+            return False
 
     @property
     def client_frames_refused(self) -> int:
@@ -228,14 +240,15 @@ class Gateway:
             self._listen()
             async with asyncio.TaskGroup() as tasks:
                 running = [
-                    tasks.create_task(_keep_running("relay", self._relay.run)),
-                    *(tasks.create_task(_keep_running("sync", sync.run)) for _ in range(_SYNC_RUNNERS)),
-                    tasks.create_task(_keep_running("comparison", sync.run_comparison)),
-                    tasks.create_task(_keep_running("rates", self.rate_meter.run)),
-                    tasks.create_task(_keep_running("recorder", recorder.run)),
-                    tasks.create_task(_keep_running("lease", recorder.upkeep.run_lease)),
-                    tasks.create_task(_keep_running("retention", recorder.upkeep.run_retention)),
-                    *(tasks.create_task(_keep_running("dispatch", dispatch.run)) for _ in range(WORKERS)),
+                    tasks.create_task(self._keep_running("relay", self._relay.run)),
+                    *(tasks.create_task(self._keep_running("sync", sync.run)) for _ in range(_SYNC_RUNNERS)),
+                    tasks.create_task(self._keep_running("comparison", sync.run_comparison)),
+                    tasks.create_task(self._keep_running("rates", self.rate_meter.run)),
+                    tasks.create_task(self._keep_running("recorder", recorder.run)),
+                    tasks.create_task(self._keep_running("lease", recorder.upkeep.run_lease)),
+                    tasks.create_task(self._keep_running("retention", recorder.upkeep.run_retention)),
+                    tasks.create_task(self._keep_running("disk", self.disk.run)),
+                    *(tasks.create_task(self._keep_running("dispatch", dispatch.run)) for _ in range(WORKERS)),
                 ]
                 self._stopping = (loop, stop)
                 started.set_result(None)
@@ -300,8 +313,9 @@ class Gateway:
     async def _connect(self) -> AsyncIterator[asyncpg.Connection]:
         if self._pool is None:
             raise DatabaseUnavailableError("The gateway is not started")
-        async with pool.acquire(self._pool) as connection:
-            yield connection
+        with self.disk.watching():
+            async with pool.acquire(self._pool) as connection:
+                yield connection
 
     async def _connect_relay(self) -> asyncpg.Connection:
         # What it commits is that something was published. Where a crash of the database forgets that, it is published
@@ -312,23 +326,23 @@ class Gateway:
             server_settings={"synchronous_commit": "off", **outbox.RELAY_SETTINGS},
         )
 
-
-async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Runs it again, after a pause that grows, whenever it breaks; until it is cancelled or the core has stopped."""
-    pause = _LEAST_PAUSE
-    loop = asyncio.get_running_loop()
-    while True:
-        began = loop.time()
-        try:
-            await run()
-        except ServerStoppedError:
-            return
-        except (DatabaseUnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            logger.warning("%s: %s; trying again", name, error)
-        except Exception:
-            logger.exception("%s has failed; it is started again", name)
-        pause = _LEAST_PAUSE if loop.time() - began > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
-        await asyncio.sleep(pause)
+    async def _keep_running(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Runs it again after a pause that grows, whenever it breaks; until it is cancelled or the core has stopped."""
+        pause = _LEAST_PAUSE
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                with self.disk.watching():
+                    await run()
+            except ServerStoppedError:
+                return
+            except (DatabaseUnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                self._log.log(logging.WARNING, f"{name}: {error}; trying again")
+            except Exception:
+                logger.exception("%s has failed; it is started again", name)
+            pause = _LEAST_PAUSE if loop.time() - began > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
+            await asyncio.sleep(pause)
 
 
 def _opened(event: Connected) -> ConnectionOpened:

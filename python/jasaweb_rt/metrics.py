@@ -21,6 +21,7 @@ _PREFIX = "jasaweb_rt"
 _COUNTERS = {
     "connections_opened": "Connections that were opened",
     "connections_closed": "Connections that have ended",
+    "connections_turned_away": "Connections that were turned away because file descriptors were short",
     "frames_published": "Frames that were handed to the core, whatever their audience",
     "frames_encoded": "Messages that were encoded, each once whatever its receivers",
     "compressions": "Messages that were deflated, each once whatever its receivers",
@@ -90,6 +91,10 @@ class Metrics:
             "1 while a commit would be noticed: this server relays, or stands by for the one that does",
             gateway.is_relay_ready,
         )
+        yield _gauge(
+            "accepting", "1 while new connections are let in, 0 while file descriptors are short", stats.accepting
+        )
+        yield _gauge("disk_full", "1 while PostgreSQL has no room to write, or little", gateway.disk.is_full)
         yield _gauge("draining", "1 once the server is stopping", gateway.is_draining)
 
     def encode(self, accept: str) -> tuple[bytes, str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 
@@ -14,7 +14,7 @@ from jasaweb_rt.domain.inbox import InboxService
 from jasaweb_rt.domain.invoices import InvoiceService
 from jasaweb_rt.domain.projects import ProjectService
 from jasaweb_rt.domain.user_messages import UserMessageService
-from jasaweb_rt.exceptions import ConfigurationError
+from jasaweb_rt.exceptions import ConfigurationError, DatabaseBusyError
 from jasaweb_rt.gateway import Gateway, open_gateway
 from jasaweb_rt.hooks import Hooks
 from jasaweb_rt.metrics import Metrics
@@ -22,6 +22,8 @@ from jasaweb_rt.metrics import Metrics
 __all__ = ["Services", "close_pool", "open_services"]
 
 _ACQUIRE_SECONDS = 5.0
+# Each holds a request and what it brought; who comes when so many wait would hardly get a turn in time.
+_MAX_WAITING = 200
 _CLOSE_SECONDS = 5.0
 
 
@@ -42,16 +44,29 @@ class Services:
         self.projects = ProjectService(self.connection, gateway.realtime, emit)
         self.user_messages = UserMessageService(self.connection, gateway.realtime, emit)
         self._pool = pool
+        self._waiting = 0
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         """Lends a connection, after at most 5 s.
 
         Raises:
+            DatabaseBusyError: all stay in use, or 200 others wait for one.
             DatabaseUnavailableError: none is to be had, or it broke while it was lent.
         """
-        async with acquire(self._pool, timeout=_ACQUIRE_SECONDS) as connection:
-            yield connection
+        if self._waiting >= _MAX_WAITING:
+            raise DatabaseBusyError(
+                f"All connections to PostgreSQL are in use, and {_MAX_WAITING} requests wait for one already; "
+                "look in pg_stat_activity for what holds them up"
+            )
+        with self.gateway.disk.watching():
+            async with AsyncExitStack() as stack:
+                self._waiting += 1
+                try:
+                    connection = await stack.enter_async_context(acquire(self._pool, timeout=_ACQUIRE_SECONDS))
+                finally:
+                    self._waiting -= 1
+                yield connection
 
 
 @asynccontextmanager

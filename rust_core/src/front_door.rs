@@ -21,14 +21,17 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{
-    Method, Request, Response, StatusCode, Version, body::Incoming, header::HOST, server::conn::http1,
+    Method, Request, Response, StatusCode, Version,
+    body::Incoming,
+    header::{CONNECTION, HOST, HeaderValue},
+    server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConnection;
 use tokio::{
     net::TcpStream,
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::{JoinError, JoinSet},
     time::{Instant, timeout, timeout_at},
 };
@@ -41,7 +44,8 @@ use crate::{
     door_stream::{DoorStream, Withhold},
     error::Error,
     forwarding::{self, Client},
-    listener::Acceptor,
+    intake::Intake,
+    listener::{Acceptor, Newcomer},
     proxy::{HEAD_TIMEOUT, Proxy},
     reply::{self, ReplyBody},
     tls::Tls,
@@ -57,6 +61,18 @@ pub const WEBSOCKET_PATH: &str = "/ws";
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 const FORGET_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is answered to newcomers too, while descriptors are short: the probes of supervisors and load balancers.
+const PROBE_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Newcomers that are turned away with an answer at a time; more are just closed. Each needs up to three descriptors.
+const TURNED_AWAY_AT_ONCE: usize = 8;
+
+/// Time for all that a newcomer is told who is turned away.
+const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Seconds after which somebody who was turned away may try again.
+const RETRY_WHEN_SHORT: u64 = 5;
 
 /// A WebSocket that was let in: its first frame is not yet read, and the answer to its handshake not yet sent.
 #[derive(Debug)]
@@ -90,6 +106,7 @@ pub struct FrontDoor {
     pub(crate) admission: Arc<Admission>,
     pub(crate) refusals: RefusalCounters,
     tls: Option<Arc<Tls>>,
+    intake: Arc<Intake>,
     proxy: Option<Proxy>,
     hand_over: Box<dyn Fn(Admitted) + Send + Sync>,
     draining: AtomicBool,
@@ -117,6 +134,7 @@ impl FrontDoor {
             verifier: TokenVerifier::new(&config.token_secret, config.token_secret_previous.as_deref()),
             admission: Arc::new(Admission::new(&config)),
             refusals: RefusalCounters::default(),
+            intake: Arc::default(),
             proxy: config.app_socket.clone().map(|path| Proxy::new(path, HEAD_TIMEOUT)),
             hand_over: Box::new(hand_over),
             draining: AtomicBool::new(false),
@@ -141,6 +159,18 @@ impl FrontDoor {
         self.refusals.snapshot(&self.admission)
     }
 
+    /// Whether newcomers are let in as far as file descriptors go; while not, all but probes are answered by 503.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        self.intake.is_open()
+    }
+
+    /// Connections that were turned away since the start, because descriptors were short.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.intake.turned_away()
+    }
+
     /// Accepts connections until `stop`, then closes the port and returns when all that were under way are done, at the
     /// latest at `cut`. The caller cancels `cut` when its deadline has passed.
     ///
@@ -155,7 +185,8 @@ impl FrontDoor {
         if let Some(tls) = &self.tls {
             connections.spawn(Arc::clone(tls).watch(stop.clone()));
         }
-        self.accept_until(&stop, Acceptor::new(listener).map_err(Error::Start)?, &mut connections).await;
+        let acceptor = Acceptor::new(listener, Arc::clone(&self.intake)).map_err(Error::Start)?;
+        self.accept_until(&stop, acceptor, &mut connections).await;
         let finished = async {
             while let Some(ended) = connections.join_next().await {
                 note_panic(ended);
@@ -177,11 +208,16 @@ impl FrontDoor {
         connections: &mut JoinSet<()>,
     ) {
         let mut forget = tokio::time::interval(FORGET_INTERVAL);
+        let turning_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                (stream, peer) = acceptor.accept() => {
-                    connections.spawn(Arc::clone(self).serve_connection(stream, peer, stop.clone()));
+                Newcomer { stream, peer, is_too_many } = acceptor.accept() => {
+                    if !is_too_many {
+                        connections.spawn(Arc::clone(self).serve_connection(stream, peer, stop.clone()));
+                    } else if let Ok(permit) = Arc::clone(&turning_away).try_acquire_owned() {
+                        connections.spawn(Arc::clone(self).turn_away(stream, peer, stop.clone(), permit));
+                    }
                 }
                 Some(ended) = connections.join_next() => note_panic(ended),
                 _ = forget.tick() => self.admission.forget_quiet_addresses(),
@@ -205,27 +241,56 @@ impl FrontDoor {
         if !spoke {
             return;
         }
-        let socket = match &self.tls {
-            None => Some(DoorSocket::Plain(stream)),
-            Some(tls) => tokio::select! {
-                socket = Box::pin(tls.accept(stream, deadline)) => socket,
-                () = stop.cancelled() => None,
-            },
+        let socket = tokio::select! {
+            socket = self.secure(stream, deadline) => socket,
+            () = stop.cancelled() => None,
         };
         if let Some(socket) = socket {
-            Box::pin(self.converse(socket, peer, stop)).await;
+            Box::pin(self.converse(socket, peer, stop, Standing::LetIn)).await;
+        }
+    }
+
+    /// A connection for which there is no room: one answer, within a few seconds. `permit` is kept as long.
+    async fn turn_away(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        stop: CancellationToken,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let answered = async {
+            if let Some(socket) = self.secure(stream, Instant::now() + TURN_AWAY_TIMEOUT).await {
+                self.converse(socket, peer, stop, Standing::TurnedAway).await;
+            }
+        };
+        // Who takes longer than that is closed without.
+        let _ = timeout(TURN_AWAY_TIMEOUT, Box::pin(answered)).await;
+        drop(permit);
+    }
+
+    /// The socket as HTTP goes over it: with TLS where there is a certificate; `None` where the handshake failed or was not
+    /// done at `deadline`.
+    async fn secure(&self, stream: TcpStream, deadline: Instant) -> Option<DoorSocket> {
+        match &self.tls {
+            None => Some(DoorSocket::Plain(stream)),
+            Some(tls) => Box::pin(tls.accept(stream, deadline)).await,
         }
     }
 
     /// HTTP on a connection, to its end or its hand-over.
-    async fn converse(&self, socket: DoorSocket, peer: SocketAddr, stop: CancellationToken) {
+    async fn converse(&self, socket: DoorSocket, peer: SocketAddr, stop: CancellationToken, standing: Standing) {
         let (upgrades, mut pending) = mpsc::channel(1);
         let withhold = Withhold::default();
         let encrypted = socket.is_encrypted();
         let stream = DoorStream::new(socket, withhold.clone());
         let service = service_fn(|request| {
             let (upgrades, withhold) = (&upgrades, &withhold);
-            async move { Ok::<_, Infallible>(self.answer(request, peer.ip(), encrypted, upgrades, withhold).await) }
+            async move {
+                Ok::<_, Infallible>(match standing {
+                    Standing::LetIn => self.answer(request, peer.ip(), encrypted, upgrades, withhold).await,
+                    Standing::TurnedAway => self.answer_last(request, peer.ip(), encrypted, upgrades, withhold).await,
+                })
+            }
         });
         let mut exchange = pin!(http1_server().serve_connection(TokioIo::new(stream), service).with_upgrades());
         let mut stopping = false;
@@ -294,6 +359,32 @@ impl FrontDoor {
             None => reply::error(StatusCode::NOT_FOUND, "Not found"),
         }
     }
+
+    /// The one answer to somebody for whom there is no room; a probe's is the app's, for it asks after just this.
+    async fn answer_last(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        encrypted: bool,
+        upgrades: &mpsc::Sender<Upgrading>,
+        withhold: &Withhold,
+    ) -> Response<ReplyBody> {
+        let mut response = if PROBE_PATHS.contains(&request.uri().path()) {
+            self.answer(request, peer, encrypted, upgrades, withhold).await
+        } else {
+            let sentence = "The server has no room for more connections; try again later";
+            reply::retry_later(StatusCode::SERVICE_UNAVAILABLE, sentence, RETRY_WHEN_SHORT)
+        };
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy)]
+enum Standing {
+    LetIn,
+    TurnedAway,
 }
 
 /// HTTP/1.1 names its host, once (RFC 9112 section 3.2).

@@ -20,7 +20,7 @@
 //! The moving parts:
 //! - [`front_door`]: the one public port: HTTP heads, upgrade; [`proxy`] forwards the rest to the app;
 //! - [`tls`]: the certificate of that port, and the handshake;
-//! - [`admission`]: how many connections, how fast, and from where;
+//! - [`admission`]: how many connections, how fast, and from where; `intake`: what happens where descriptors are short;
 //! - [`hub`]: the handle through which everything is published; it knows which shard owns a user;
 //! - [`shard`]: a thread that owns its users' sessions outright;
 //! - [`session`]: one connection's reader, limits, heartbeat and close; [`transport`]: the socket under tungstenite;
@@ -60,6 +60,7 @@ pub mod handshake;
 pub mod hub;
 mod index;
 pub mod inflate;
+mod intake;
 mod latency;
 mod listener;
 mod locks;

@@ -3,19 +3,24 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    os::fd::AsRawFd as _,
+    sync::Arc,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep_until},
+};
 
-use crate::{config::Config, error::Error};
+use crate::{
+    config::Config,
+    error::Error,
+    intake::{Intake, Shortage, is_scarce},
+};
 
 /// Connections that the kernel keeps while they wait to be accepted; it may cap this (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
-
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Listens on the address of `config`: non-blocking, reusable at once after a stop, and with `::` for IPv4 too.
 ///
@@ -38,40 +43,62 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// A connection that was accepted.
+pub(crate) struct Newcomer {
+    /// Without Nagle's delay.
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// It has one of the last descriptors, and is to be turned away.
+    pub(crate) is_too_many: bool,
+}
+
 /// Accepts connections; an error never ends it.
 pub(crate) struct Acceptor {
     listener: TcpListener,
-    pause: Duration,
+    shortage: Shortage,
+    /// The system refuses: accepting is not tried again before the next look.
+    pauses: bool,
 }
 
 impl Acceptor {
-    /// Must be called on a runtime with I/O; the listener must be non-blocking.
-    pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::from_std(listener)?, pause: FIRST_PAUSE })
+    /// Must be called on a runtime with I/O; the listener must be non-blocking. `intake` is told of shortages.
+    pub(crate) fn new(listener: std::net::TcpListener, intake: Arc<Intake>) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::from_std(listener)?, shortage: Shortage::new(intake), pauses: false })
     }
 
-    /// The next connection, without Nagle's delay. Cancel safe.
-    pub(crate) async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+    /// The next connection. Cancel safe.
+    pub(crate) async fn accept(&mut self) -> Newcomer {
         loop {
-            match self.listener.accept().await {
-                Ok((stream, peer)) => {
-                    self.pause = FIRST_PAUSE;
-                    if let Err(error) = stream.set_nodelay(true) {
-                        // The peer is gone already; whoever reads from it will find out.
-                        tracing::debug!(%error, "TCP_NODELAY was not set");
+            let look_at = self.shortage.look_at();
+            tokio::select! {
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
+                    self.pauses = !self.shortage.look();
+                }
+                accepted = self.listener.accept(), if !self.pauses => match accepted {
+                    Ok((stream, peer)) => return self.receive(stream, peer),
+                    Err(error) if is_of_one_connection(&error) => {
+                        tracing::debug!(%error, "a connection ended unaccepted");
                     }
-                    return (stream, peer);
-                }
-                Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "a connection ended unaccepted"),
-                Err(error) => {
-                    // Out of descriptors or memory: the connection stays in the backlog, and trying at once would spin.
-                    let pause = self.pause;
-                    self.pause = (pause * 2).min(LONGEST_PAUSE);
-                    tracing::error!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
-                    tokio::time::sleep(pause).await;
-                }
+                    Err(error) => {
+                        // Out of descriptors or memory: it stays in the backlog, and trying at once would spin.
+                        self.shortage.refuses(&error);
+                        self.pauses = true;
+                    }
+                },
             }
         }
+    }
+
+    fn receive(&mut self, stream: TcpStream, peer: SocketAddr) -> Newcomer {
+        if let Err(error) = stream.set_nodelay(true) {
+            // The peer is gone already; whoever reads from it will find out.
+            tracing::debug!(%error, "TCP_NODELAY was not set");
+        }
+        let is_too_many = is_scarce(stream.as_raw_fd());
+        if is_too_many {
+            self.shortage.turns_away();
+        }
+        Newcomer { stream, peer, is_too_many }
     }
 }
 

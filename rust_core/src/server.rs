@@ -135,6 +135,18 @@ impl Server {
         self.front_door.refusals()
     }
 
+    /// Whether newcomers are let in, as far as file descriptors go.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        self.front_door.is_accepting()
+    }
+
+    /// Connections that were turned away since the start, because descriptors were short.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.front_door.turned_away()
+    }
+
     /// Closes every connection with 1001 and ends all threads; returns when that is done, at the latest a second after
     /// `drain`. A second call returns at once.
     pub fn stop(&self, drain: Duration) {

@@ -1,61 +1,84 @@
-//! A process without a free file descriptor: alone in its file, since the limit is the whole process's.
+//! A process whose file descriptors run short: alone in its file, since the limit is the whole process's.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails by panicking says what it needs to say")]
 
 mod support;
 
-use std::{fs::File, os::fd::AsRawFd as _};
+use std::{fs::File, os::fd::AsRawFd as _, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Door, config, http, within};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tracing::{Event, Level, Metadata, Subscriber, span};
+use tokio::{sync::Mutex, time::sleep};
 
-/// Passes on that an error was logged.
-struct Errors(UnboundedSender<()>);
+/// The tests of this file change the one limit of their process.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
-impl Subscriber for Errors {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::ERROR
-    }
+async fn until(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
 
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, _: &Event<'_>) {
-        let _ = self.0.send(());
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
+/// Leaves room for `count` descriptors more than are open now; returns the limit that was.
+fn leave(count: u64) -> Rlimit {
+    let usual = getrlimit(Resource::Nofile);
+    let next = u64::try_from(File::open("/dev/null").unwrap().as_raw_fd()).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(next + count), maximum: usual.maximum }).unwrap();
+    usual
 }
 
 #[tokio::test]
 async fn accepting_goes_on_once_descriptors_are_free_again() {
-    let (sender, mut errors) = unbounded_channel();
-    tracing::subscriber::set_global_default(Errors(sender)).unwrap();
+    let _alone = ALONE.lock().await;
     let door = Door::open(config());
     let mut early = door.connect().await;
     assert_eq!(early.get("/", &[]).await.head.status, 404);
+    assert!(door.front.is_accepting());
 
-    let usual = getrlimit(Resource::Nofile);
-    let next = File::open("/dev/null").unwrap().as_raw_fd();
-    let one_more = Rlimit { current: Some(u64::try_from(next).unwrap() + 1), maximum: usual.maximum };
-    setrlimit(Resource::Nofile, one_more).unwrap();
+    // The client's own socket takes it.
+    let usual = leave(1);
     let mut late = door.connect().await;
     late.send(http::request("GET", "/", &[])).await;
-    for _ in 0..3 {
-        within(errors.recv()).await.unwrap();
-    }
+    until(|| !door.front.is_accepting()).await;
     assert_eq!(early.get("/", &[]).await.head.status, 404, "open connections are served all the while");
 
     setrlimit(Resource::Nofile, usual).unwrap();
     assert_eq!(late.response().await.head.status, 404);
+    until(|| door.front.is_accepting()).await;
+    assert_eq!(door.front.turned_away(), 0);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn newcomers_leave_the_last_descriptors_alone_and_are_told_to_come_back() {
+    let _alone = ALONE.lock().await;
+    let door = Door::open(config());
+    let mut early = door.connect().await;
+    assert_eq!(early.get("/", &[]).await.head.status, 404);
+
+    let others: Vec<_> = (0..512).map(|_| File::open("/dev/null").unwrap()).collect();
+    let usual = leave(32);
+    let mut late = door.connect().await;
+    let refused = late.get("/ws", &[]).await;
+    assert_eq!(refused.head.status, 503);
+    assert_eq!((refused.head.get("retry-after"), refused.head.get("connection")), (Some("5"), Some("close")));
+    assert_eq!(refused.error(), "The server has no room for more connections; try again later");
+    assert_eq!(late.until_end().await, b"");
+    assert!(!door.front.is_accepting());
+    // It is asked of the app, and there is none here.
+    let mut probe = door.connect().await;
+    assert_eq!(probe.get("/healthz", &[]).await.head.status, 404);
+    assert_eq!(probe.until_end().await, b"");
+    assert_eq!(door.front.turned_away(), 2);
+    assert_eq!(early.get("/", &[]).await.head.status, 404, "open connections are served all the while");
+
+    // More room without a higher limit.
+    drop(others);
+    until(|| door.front.is_accepting()).await;
+    assert_eq!(door.connect().await.get("/", &[]).await.head.status, 404);
+    setrlimit(Resource::Nofile, usual).unwrap();
     door.stop().await;
 }

@@ -107,7 +107,8 @@ async def test_readiness_tells_details_to_the_metrics_networks_only(http: httpx.
             while await ready(**headers) != (200, answer):
                 await asyncio.sleep(0.02)
 
-    await becomes({"success": True, "checks": {"database": "ok", "relay": "ok", "draining": False}})
+    checks = {"database": "ok", "relay": "ok", "listener": "ok", "disk": "ok", "draining": False}
+    await becomes({"success": True, "checks": checks})
     await becomes({"success": True}, **{"X-Forwarded-For": "127.0.0.1"})
     assert (await http.get("/healthz")).json() == {"success": True}
 

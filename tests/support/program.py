@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -125,9 +125,14 @@ async def _started(folder: Path, environ: Mapping[str, str], *command: str) -> A
         await running.clear_away()
 
 
-def program(folder: Path, environ: Mapping[str, str], *arguments: str) -> AbstractAsyncContextManager[Program]:
-    """Starts `jasaweb-rt` with `arguments`, in `folder`; it is gone at the end."""
-    return _started(folder, environ, str(Path(sys.executable).parent / "jasaweb-rt"), *arguments)
+def program(
+    folder: Path, environ: Mapping[str, str], *arguments: str, through: Sequence[str] = ()
+) -> AbstractAsyncContextManager[Program]:
+    """Starts `jasaweb-rt` with `arguments`, in `folder`; it is gone at the end.
+
+    `through`: a command line that becomes the one that stands behind it, as `nice` does.
+    """
+    return _started(folder, environ, *through, str(Path(sys.executable).parent / "jasaweb-rt"), *arguments)
 
 
 def python(folder: Path, environ: Mapping[str, str], *arguments: str) -> AbstractAsyncContextManager[Program]:
@@ -140,8 +145,10 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-async def run(folder: Path, environ: Mapping[str, str], *arguments: str) -> tuple[int, str]:
-    """Runs `jasaweb-rt` to its end: exit code and everything it wrote."""
-    async with program(folder, environ, *arguments) as running:
+async def run(
+    folder: Path, environ: Mapping[str, str], *arguments: str, through: Sequence[str] = ()
+) -> tuple[int, str]:
+    """Runs `jasaweb-rt` to its end: exit code and everything it wrote; `through` as of `program`."""
+    async with program(folder, environ, *arguments, through=through) as running:
         code = await running.end(seconds=START_SECONDS)
         return code, running.output

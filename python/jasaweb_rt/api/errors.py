@@ -3,7 +3,6 @@
 import logging
 from typing import Any, Literal
 
-import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.enums import MediaType
@@ -11,9 +10,11 @@ from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ExceptionHandlersMap
 
-from jasaweb_rt.database.errors import is_unavailable
+from jasaweb_rt.database.errors import is_timeout, is_unavailable, unavailable
 from jasaweb_rt.exceptions import (
     ConflictError,
+    DatabaseBusyError,
+    DatabaseFullError,
     DatabaseUnavailableError,
     ForbiddenError,
     InvalidInputError,
@@ -25,10 +26,13 @@ from jasaweb_rt.exceptions import (
     TooManyRequestsError,
     UnauthenticatedError,
 )
+from jasaweb_rt.sparing_log import SparingLog
 
 __all__ = ["ErrorBody", "documented", "exception_handlers"]
 
 logger = logging.getLogger(__name__)
+# While the database is away every request fails, and all for the same reason.
+sparing = SparingLog(logger)
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -44,6 +48,8 @@ _STATUS: dict[type[RealtimeError], int] = {
     ServerStoppedError: 503,
 }
 _DATABASE_UNAVAILABLE = "The database is not available; try again later"
+_DATABASE_BUSY = "The database is busy; try again later"
+_DATABASE_FULL = "The database has no room left; try again later"
 _SENTENCES = {
     401: "Authentication required",
     404: "Not found",
@@ -86,9 +92,7 @@ def _answer(status: int, sentence: str, headers: dict[str, str] | None = None) -
 
 def _on_own_error(_: AnyRequest, error: RealtimeError) -> Response[ErrorBody]:
     if isinstance(error, DatabaseUnavailableError):
-        # Its own sentence names hosts, and is for the operator.
-        logger.error("%s", error)
-        return _answer(503, _DATABASE_UNAVAILABLE, {"Retry-After": "5"})
+        return _database_fails(error)
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status == 500:
         return _internal(error)
@@ -110,10 +114,24 @@ def _on_http_exception(_: AnyRequest, error: HTTPException) -> Response[ErrorBod
 
 
 def _on_any_other(_: AnyRequest, error: Exception) -> Response[ErrorBody]:
-    if is_unavailable(error) or isinstance(error, asyncpg.QueryCanceledError):
-        logger.error("the database failed a request: %s", error)
-        return _answer(503, _DATABASE_UNAVAILABLE, {"Retry-After": "5"})
+    if is_unavailable(error):
+        return _database_fails(unavailable(error))
+    if is_timeout(error):
+        sparing.log(logging.ERROR, f"PostgreSQL did not finish a request in time: {error}")
+        return _answer(503, _DATABASE_BUSY, {"Retry-After": "5"})
     return _internal(error)
+
+
+def _database_fails(error: DatabaseUnavailableError) -> Response[ErrorBody]:
+    # Its own sentence names hosts, and is for the operator.
+    sparing.log(logging.ERROR, str(error))
+    if isinstance(error, DatabaseFullError):
+        sentence = _DATABASE_FULL
+    elif isinstance(error, DatabaseBusyError):
+        sentence = _DATABASE_BUSY
+    else:
+        sentence = _DATABASE_UNAVAILABLE
+    return _answer(503, sentence, {"Retry-After": "5"})
 
 
 def _internal(error: Exception) -> Response[ErrorBody]:

@@ -23,13 +23,22 @@ class Checks(msgspec.Struct, frozen=True):
     """What readiness is made of."""
 
     database: Condition
+    """It answers, within 2 s."""
     relay: Condition
+    """A commit would be noticed."""
+    listener: Condition
+    """New connections are let in: there are file descriptors for them."""
+    disk: Condition
+    """PostgreSQL has room to write."""
     draining: bool
+    """The server is stopping."""
 
     @property
     def ready(self) -> bool:
         """Whether all of it is as it should be."""
-        return self.database == "ok" and self.relay == "ok" and not self.draining
+        return not self.draining and all(
+            condition == "ok" for condition in (self.database, self.relay, self.listener, self.disk)
+        )
 
 
 class HealthBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,16 +62,23 @@ class HealthController(Controller):
 
     @get("/readyz", responses=documented(503))
     async def ready(self, request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[HealthBody]:
-        """Says whether this server can serve: database, relay, not draining."""
+        """Says whether this server can serve: database, relay, listener, disk, not draining."""
+        gateway = services.gateway
         checks = Checks(
-            database="ok" if await _database_answers(services) else "failed",
-            relay="ok" if services.gateway.is_relay_ready else "failed",
-            draining=services.gateway.is_draining,
+            database=_condition(await _database_answers(services)),
+            relay=_condition(gateway.is_relay_ready),
+            listener=_condition(gateway.is_accepting),
+            disk=_condition(not gateway.disk.is_full),
+            draining=gateway.is_draining,
         )
         details = checks if is_from_metrics_network(request, services.settings) else None
         if checks.ready:
             return Response(HealthBody(success=True, checks=details))
         return Response(HealthBody(success=False, error="Not ready", checks=details), status_code=503)
+
+
+def _condition(is_well: bool) -> Condition:
+    return "ok" if is_well else "failed"
 
 
 async def _database_answers(services: Services) -> bool:

@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import select
 import shutil
 import signal
@@ -35,6 +36,7 @@ from jasaweb_rt.database import embedded_binaries as binaries
 from jasaweb_rt.database.errors import is_unavailable
 from jasaweb_rt.database.leftovers import clear_leftover_server
 from jasaweb_rt.exceptions import EmbeddedPostgresError
+from jasaweb_rt.sparing_log import SparingLog
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ _SOCKET_NAME: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_LIMIT: Final = 107  # bytes, sockaddr_un
 _RUNTIME_PREFIX: Final = "jasaweb-rt-"
 _LOG_LIMIT: Final = 4 * 1024 * 1024
+_WAL_SEGMENT: Final = 16 * 1024 * 1024  # bytes; without room for a new one the server ends
 _LOG_CHECK_SECONDS: Final = 5.0
 _INITDB_SECONDS: Final = 120
 _FIRST_START_ATTEMPTS: Final = 6
@@ -266,9 +269,9 @@ class EmbeddedPostgres:
         )
         if answer.returncode != 0:
             shutil.rmtree(staged, ignore_errors=True)
-            raise EmbeddedPostgresError(
-                f"The embedded PostgreSQL could not create {self._cluster}: {answer.stderr.strip()}"
-            )
+            lines = answer.stderr.strip().splitlines()
+            said = [line for line in lines if re.search(r"error|FATAL|PANIC", line)] or lines
+            raise EmbeddedPostgresError(f"The embedded PostgreSQL could not create {self._cluster}: {' | '.join(said)}")
         staged.rename(self._cluster)
 
     def _command_line(self, folder: Path) -> list[str]:
@@ -286,6 +289,8 @@ class EmbeddedPostgres:
 
     def _supervise(self, command: list[str], first_start: "concurrent.futures.Future[None]") -> None:
         failures = 0
+        # While what ended it lasts, every start may end so.
+        log = SparingLog(logger)
         while True:
             begun = time.monotonic()
             try:
@@ -294,7 +299,7 @@ class EmbeddedPostgres:
                 if not first_start.done():
                     first_start.set_exception(error)
                     return
-                logger.error("The embedded PostgreSQL could not be started again: %s", error)
+                log.log(logging.ERROR, f"The embedded PostgreSQL could not be started again: {error}")
                 returncode = -1
             else:
                 if not first_start.done():
@@ -310,7 +315,8 @@ class EmbeddedPostgres:
             if not self._was_ready.is_set() and failures >= _FIRST_START_ATTEMPTS:
                 self._failure = self._failed(f"ended with status {returncode} before it was ready")
                 return
-            logger.error("The embedded PostgreSQL ended with status %d; it is started again", returncode)
+            why = f" ({cause})" if (cause := self._cause()) else ""
+            log.log(logging.ERROR, f"The embedded PostgreSQL ended with status {returncode}{why}; it is started again")
             if self._on_exit is not None:
                 try:
                     self._on_exit(returncode)
@@ -341,14 +347,34 @@ class EmbeddedPostgres:
         # Copied and cut, since the server has the file open, for appending.
         with contextlib.suppress(OSError):
             if self._log.stat().st_size > _LOG_LIMIT:
-                shutil.copyfile(self._log, self._log.with_suffix(".log.1"))
+                older = self._log.with_suffix(".log.1")
+                try:
+                    shutil.copyfile(self._log, older)
+                except OSError:
+                    # The disk is full, perhaps: then the room is worth more than the log.
+                    older.unlink(missing_ok=True)
                 os.truncate(self._log, 0)
+
+    def _cause(self) -> str:
+        """Why the server has ended, as far as disk or log tell; empty where they do not."""
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(self._data_dir).free
+            if free < _WAL_SEGMENT:
+                return f"the disk of {self._data_dir} has {free // (1024 * 1024)} MiB left; free some"
+            for line in reversed(self._log_tail()):
+                if match := re.search(r"(?:PANIC|FATAL): +(.*)", line):
+                    return match[1].rstrip(".")
+        return ""
+
+    def _log_tail(self) -> list[str]:
+        """The last lines of the server's log. OSError: it cannot be read."""
+        with self._log.open("rb") as log:
+            log.seek(-min(2048, self._log.stat().st_size), os.SEEK_END)
+            return log.read().decode("utf-8", "replace").splitlines()
 
     def _failed(self, how: str) -> EmbeddedPostgresError:
         try:
-            with self._log.open("rb") as log:
-                log.seek(-min(2048, self._log.stat().st_size), os.SEEK_END)
-                tail = " | ".join(log.read().decode("utf-8", "replace").splitlines()[-8:])
+            tail = " | ".join(self._log_tail()[-8:])
         except OSError as error:
             tail = f"(not readable: {error})"
         return EmbeddedPostgresError(f"The embedded PostgreSQL {how}; its log ends: {tail}")

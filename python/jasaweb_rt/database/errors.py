@@ -5,20 +5,20 @@ from collections.abc import Iterator
 
 import asyncpg
 
-from jasaweb_rt.exceptions import DatabaseUnavailableError
+from jasaweb_rt.exceptions import DatabaseFullError, DatabaseUnavailableError
 
 # SQLSTATE classes and codes, https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNAVAILABLE = (
     "08",  # connection exceptions
     "28",  # invalid authorization
     "3D000",  # the database does not exist
-    "53300",  # too many connections
+    "53",  # insufficient resources: disk full, out of memory, too many connections
     "57P",  # the server shuts down, crashed or starts up; the database was dropped
 )
 
 
 def is_unavailable(error: BaseException, connection: asyncpg.Connection | None = None) -> bool:
-    """Whether PostgreSQL cannot be reached, refuses us or went away, rather than that a statement is wrong.
+    """Whether PostgreSQL cannot be reached, refuses us, went away or lacks room, rather than that a statement is wrong.
 
     asyncpg reports misuse and a lost connection by one class, `InterfaceError`; it counts where `connection`, on which
     it happened, is closed. So does an `OSError`, which while connecting (`connection` is None) always counts.
@@ -32,6 +32,11 @@ def is_unavailable(error: BaseException, connection: asyncpg.Connection | None =
     return False
 
 
+def is_timeout(error: BaseException) -> bool:
+    """Whether a statement was ended because it took too long, or waited too long for a lock that others held."""
+    return isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError)
+
+
 def is_fault_of_rows(error: asyncpg.PostgresError) -> bool:
     """Whether a row that was to be written is at fault, as others would not be: its values, or a constraint."""
     # Data exceptions, and violations of integrity.
@@ -40,7 +45,12 @@ def is_fault_of_rows(error: asyncpg.PostgresError) -> bool:
 
 def unavailable(error: BaseException, where: str = "PostgreSQL") -> DatabaseUnavailableError:
     """The error that callers see for `error`; `where` names the server, without its password."""
-    cause = str(error).strip().rstrip(".") or type(error).__name__
+    # PostgreSQL's details and hints stand on lines of their own.
+    cause = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    if isinstance(error, asyncpg.DiskFullError):
+        return DatabaseFullError(
+            f"{where} has no room left on its disk ({cause}); free some, and all goes on by itself"
+        )
     return DatabaseUnavailableError(
         f"{where} is not available ({cause}); see that it runs and that DATABASE_URL is right"
     )

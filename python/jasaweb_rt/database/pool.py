@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 
 from jasaweb_rt.database.errors import database_errors, is_unavailable, unavailable
-from jasaweb_rt.exceptions import ConfigurationError
+from jasaweb_rt.exceptions import ConfigurationError, DatabaseBusyError
 
 logger = logging.getLogger(__name__)
 
@@ -210,13 +210,19 @@ async def create_pool(
 async def acquire(pool: asyncpg.Pool, *, timeout: float = 10.0) -> AsyncIterator[asyncpg.Connection]:  # noqa: ASYNC109
     """Lends a connection of `pool`, for which it waits `timeout` seconds at most.
 
-    `DatabaseUnavailableError`: none was to be had, or it was lost inside the block. Other errors pass as they are.
+    `DatabaseUnavailableError`: none was to be had, or it was lost inside the block; `DatabaseBusyError` where all that
+    the pool may have stay in use. Other errors pass as they are.
     """
     try:
         lease = pool.acquire(timeout=timeout)
         connection = await lease
     except Exception as error:
         if isinstance(error, TimeoutError):
+            if pool.get_size() >= pool.get_max_size():
+                raise DatabaseBusyError(
+                    f"All {pool.get_size()} connections to PostgreSQL are in use, and none became free within "
+                    f"{timeout:g} s; look in pg_stat_activity for what holds them up"
+                ) from error
             raise unavailable(
                 TimeoutError(f"no connection within {timeout:g} s, {pool.get_size()} are open")
             ) from error
