@@ -87,6 +87,8 @@ class SyncRequest:
     """The epoch that the client named with its position, if any."""
     first: bool
     """True for the answer that a new session waits for (checked identity, `sync` frame); false to fill a gap."""
+    session_id: str | None
+    """The session that the connection stands for, by the claim `sid` of its token."""
 
 @final
 class LogRecord:
@@ -391,8 +393,24 @@ class FanoutServer:
     def refuse(self, connection_id: str, frame: _Frame) -> bool:
         """Sends an `error` frame for a client frame that was refused. The twentieth in a minute closes with 1008."""
 
-    def extend_session(self, connection_id: str, expires_at: int | None) -> bool:
-        """Moves the end of the session behind a connection: Unix time in seconds, or none."""
+    def extend_session(self, connection_id: str, expires_at: int | None, session_id: str | None = None) -> bool:
+        """Has a connection stand for another session of its user from now on; false where it is not open.
+
+        `expires_at` is Unix time in seconds, or None for no end. ValueError: `session_id` is not 16 hexadecimal digits.
+        """
+
+    def heed(self, items: Sequence[tuple[str, Literal["admin", "client"] | None, Sequence[str]]]) -> None:
+        """What the database says of users, each `(user_id, role, ids of sessions that were ended)`.
+
+        Connections of a user with no role, for there is none, are closed with 1008, those of an ended session with
+        4001; the others act in that role from now on. However much waits, this is not refused.
+        """
+
+    def set_token_secrets(self, current: str | bytes, previous: str | bytes | None = None) -> None:
+        """Accepts tokens signed with either key, and with no other, from now on; connections that are open stay.
+
+        ValueError, and nothing is changed: a key has less than 32 bytes. ServerStoppedError: it was not started.
+        """
 
     def set_draining(self, draining: bool) -> None:
         """While true, new connections are refused with 503; open ones stay."""
@@ -468,5 +486,5 @@ class LoadClient:
 
 def verify_token(
     token: str, secret: str | bytes, *, previous: str | bytes | None = None, now: float
-) -> tuple[str, str, str, int | None]:
-    """Checks a token at Unix time `now`: `(user_id, role, name, session_exp)`. ValueError: it does not hold."""
+) -> tuple[str, str, str, int | None, str | None]:
+    """Checks a token at Unix time `now`: `(user_id, role, name, session_exp, sid)`. ValueError: it does not hold."""

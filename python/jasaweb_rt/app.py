@@ -32,8 +32,10 @@ from jasaweb_rt.api.web_files import WebFiles
 from jasaweb_rt.api.websocket import WebSocketController
 from jasaweb_rt.auth.authentication import SessionAuthentication
 from jasaweb_rt.auth.csrf import CookieCSRF
+from jasaweb_rt.auth.keys import KeyRing
+from jasaweb_rt.auth.session_jwt import SessionClaims
 from jasaweb_rt.config import Settings
-from jasaweb_rt.database import users
+from jasaweb_rt.database import sessions
 from jasaweb_rt.database.users import User
 from jasaweb_rt.hooks import Hooks
 from jasaweb_rt.services import Services, open_services
@@ -77,7 +79,7 @@ def create_app(settings: Settings, *, services: Services | None = None, hooks: H
         ],
         guards=[must_ask_what_is_known],
         request_class=StrictRequest,
-        middleware=[SessionAuthentication(settings, _find_user), CookieCSRF(settings.csrf_secret)],
+        middleware=[SessionAuthentication(settings.session_cookie, _find_keys, _find_user), CookieCSRF(_find_keys)],
         dependencies={
             "services": Provide(_services, sync_to_thread=False),
             "web_files": Provide(lambda: web_files, sync_to_thread=False),
@@ -108,10 +110,15 @@ def _services(request: Request[Any, Any, Any]) -> Services:
     return services
 
 
-async def _find_user(connection: ASGIConnection[Any, Any, Any, Any], user_id: str) -> User | None:
+def _find_keys(connection: ASGIConnection[Any, Any, Any, Any]) -> KeyRing:
+    services: Services = connection.app.state.services
+    return services.keys
+
+
+async def _find_user(connection: ASGIConnection[Any, Any, Any, Any], claims: SessionClaims) -> User | None:
     services: Services = connection.app.state.services
     async with services.connection() as database:
-        return await users.find_by_id(database, user_id)
+        return await sessions.find_user(database, claims.id, claims.session_id)
 
 
 def _openapi(settings: Settings, web_files: WebFiles) -> OpenAPIConfig:

@@ -16,7 +16,7 @@ import msgspec
 from jasaweb_rt import config_secrets, config_source
 from jasaweb_rt.exceptions import ConfigurationError
 
-__all__ = ["PREFIX", "Settings", "default_max_connections", "load_settings", "max_connections_for"]
+__all__ = ["PREFIX", "Keys", "Settings", "default_max_connections", "load_keys", "load_settings", "max_connections_for"]
 
 PREFIX = config_source.PREFIX
 
@@ -26,6 +26,30 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 _SECRETS = frozenset({"jwt_secret", "token_secret", "token_secret_previous", "midtrans_server_key"})
 _URLS = frozenset({"database_url", "migrate_url", "nats_url"})
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """The secrets that sign sessions and tokens, checked. They do not show in `repr`."""
+
+    jwt_secret: str
+    token_secret: str
+    token_secret_previous: str | None = None
+
+    def __repr__(self) -> str:
+        return "Keys(***)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return []
+
+    @property
+    def csrf_secret(self) -> str:
+        """Key that signs CSRF tokens, derived from `jwt_secret`."""
+        return config_secrets.derive(self.jwt_secret, "jasaweb-rt csrf token 1")
+
+    @property
+    def derives_token_secret(self) -> bool:
+        """Whether the key of connection tokens changes with that of sessions."""
+        return self.token_secret == _token_secret_of(self.jwt_secret)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,9 +156,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return shown
 
     @property
-    def csrf_secret(self) -> str:
-        """Key that signs CSRF tokens, derived from `jwt_secret`."""
-        return config_secrets.derive(self.jwt_secret, "jasaweb-rt csrf token 1")
+    def keys(self) -> Keys:
+        """The secrets of sessions and tokens, as they were at the start."""
+        return Keys(
+            jwt_secret=self.jwt_secret,
+            token_secret=self.token_secret,
+            token_secret_previous=self.token_secret_previous,
+        )
 
 
 _NOT_IN_THIS_VERSION: dict[str, tuple[frozenset[str], str]] = {
@@ -176,25 +204,48 @@ def load_settings(
     Raises:
         ConfigurationError: with the name of the variable and the mend.
     """
-    secrets = ("jwt_secret", "token_secret", "token_secret_previous")
-    known = [field for field in Settings.__struct_fields__ if field != "data_dir"] + [
-        f"{name}_file" for name in secrets
-    ]
-    texts = config_source.read(environ, dotenv, known)
+    texts = _texts(environ, dotenv)
     values: dict[str, object] = {
         "data_dir": data_dir,
         "max_connections": default_max_connections(),
     }
     for field in msgspec.structs.fields(Settings):
-        if (text := texts.get(field.name)) is not None and field.name not in secrets:
+        if (text := texts.get(field.name)) is not None and field.name not in Keys.__struct_fields__:
             values[field.name] = _value(field.name, field.type, text)
-    jwt_secret = config_secrets.resolve(texts, "jwt_secret") or config_secrets.generated(data_dir / "jwt_secret")
-    values["jwt_secret"] = jwt_secret
-    values["token_secret"] = config_secrets.resolve(texts, "token_secret") or config_secrets.derive(
-        jwt_secret, "jasaweb-rt connection token 1"
-    )
-    values["token_secret_previous"] = config_secrets.resolve(texts, "token_secret_previous")
+    values |= msgspec.structs.asdict(_keys(texts, data_dir))
     return msgspec.convert(values, Settings)
+
+
+def load_keys(
+    environ: Mapping[str, str] = os.environ,
+    dotenv: Path | None = Path(".env"),
+    *,
+    data_dir: Path = Path(".jasaweb"),
+) -> Keys:
+    """The secrets alone, by the same rules as `load_settings`: what files hold is read anew.
+
+    Raises:
+        ConfigurationError: with the name of the variable and the mend.
+    """
+    return _keys(_texts(environ, dotenv), data_dir)
+
+
+def _texts(environ: Mapping[str, str], dotenv: Path | None) -> Mapping[str, str]:
+    known = [field for field in Settings.__struct_fields__ if field != "data_dir"]
+    return config_source.read(environ, dotenv, known + [f"{name}_file" for name in Keys.__struct_fields__])
+
+
+def _keys(texts: Mapping[str, str], data_dir: Path) -> Keys:
+    jwt_secret = config_secrets.resolve(texts, "jwt_secret") or config_secrets.generated(data_dir / "jwt_secret")
+    return Keys(
+        jwt_secret=jwt_secret,
+        token_secret=config_secrets.resolve(texts, "token_secret") or _token_secret_of(jwt_secret),
+        token_secret_previous=config_secrets.resolve(texts, "token_secret_previous"),
+    )
+
+
+def _token_secret_of(jwt_secret: str) -> str:
+    return config_secrets.derive(jwt_secret, "jasaweb-rt connection token 1")
 
 
 def _value(field: str, kind: object, text: str) -> object:

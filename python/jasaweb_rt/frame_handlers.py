@@ -1,9 +1,11 @@
 """What client frames do: who may send which, and the service of the domain that carries it out."""
 
 import time
+from collections.abc import Callable
 
 from jasaweb_rt._core import ClientFrame, FanoutServer, verify_token
-from jasaweb_rt.database import users
+from jasaweb_rt.auth.keys import KeyRing
+from jasaweb_rt.database import sessions, users
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.announcements import AnnouncementService
@@ -38,14 +40,15 @@ class FrameHandlers:
         connect: Connect,
         server: FanoutServer,
         realtime: Realtime,
-        token_secret: str,
-        token_secret_previous: str | None,
+        keys: KeyRing,
+        look_at: Callable[[str], None],
         emit: Emit,
     ) -> None:
+        """`look_at` has the connections of a user brought in line with what the database says of that user."""
         self._connect = connect
         self._server = server
-        self._secret = token_secret
-        self._previous_secret = token_secret_previous
+        self._keys = keys
+        self._look_at = look_at
         self._announcements = AnnouncementService(connect, realtime, emit)
         self._inbox = InboxService(connect, emit)
         self._projects = ProjectService(connect, realtime, emit)
@@ -63,7 +66,7 @@ class FrameHandlers:
             case Read():
                 await self._inbox.mark_read((await self._sender(frame)).id, message)
             case Refresh():
-                self._refresh(frame, message, ref)
+                await self._refresh(frame, message, ref)
             case UserMessageRequest():
                 await self._user_messages.send(
                     await self._sender(frame), message.to_user_id, message.subject, message.content
@@ -109,13 +112,20 @@ class FrameHandlers:
             raise ForbiddenError("Only an administrator may do this")
         return user
 
-    def _refresh(self, frame: ClientFrame, message: Refresh, ref: str | None) -> None:
+    async def _refresh(self, frame: ClientFrame, message: Refresh, ref: str | None) -> None:
+        keys = self._keys.current
         try:
-            user_id, _, _, session_end = verify_token(
-                message.token, self._secret, previous=self._previous_secret, now=time.time()
+            user_id, _, _, session_end, session_id = verify_token(
+                message.token, keys.token_secret, previous=keys.token_secret_previous, now=time.time()
             )
         except ValueError:
             raise InvalidFrameError("invalid_token", "The token is not valid", ref) from None
         if user_id != frame.user_id:
             raise InvalidFrameError("invalid_token", "The token is another user's", ref)
-        self._server.extend_session(frame.connection_id, session_end)
+        async with self._connect() as connection:
+            standing = (await sessions.standings(connection, [user_id]))[user_id]
+        if session_id in standing.ended:
+            raise InvalidFrameError("invalid_token", "The session behind the token has ended", ref)
+        self._server.extend_session(frame.connection_id, session_end, session_id)
+        # It stands for that session only from here on, and who ended it meanwhile has not met it.
+        self._look_at(user_id)

@@ -25,7 +25,8 @@ from jasaweb_rt._core import (
     LogRecord,
     SyncRequest,
 )
-from jasaweb_rt.config import Settings
+from jasaweb_rt.auth.keys import KeyRing
+from jasaweb_rt.config import Keys, Settings
 from jasaweb_rt.database import outbox, pool
 from jasaweb_rt.disk_watch import DiskWatch
 from jasaweb_rt.dispatch import WORKERS, Dispatch
@@ -37,6 +38,7 @@ from jasaweb_rt.realtime import Realtime
 from jasaweb_rt.recorder import Recorder, RecorderDrops
 from jasaweb_rt.relay import Relay
 from jasaweb_rt.sparing_log import SparingLog
+from jasaweb_rt.standing import StandingWatch
 from jasaweb_rt.sync import Sync
 
 __all__ = ["ConnectionInfo", "Gateway", "open_gateway"]
@@ -52,6 +54,7 @@ _END_SECONDS = 5.0
 _LEAST_HOOK_SECONDS = 1.0
 _FINISH_SECONDS = 3.0
 _SYNC_RUNNERS = 2
+_COMPARE_SECONDS = 15.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -131,9 +134,11 @@ class Gateway:
         self.disk = DiskWatch(settings.data_dir if settings.database_url is None else None)
         self.is_draining = False
         self._log = SparingLog(logger)
-        self._relay = Relay(self._connect_relay, self.server)
+        self.keys = KeyRing(settings.keys)
+        self._relay = Relay(self._connect_relay, self.server, self._on_user_changed)
         self._pool: asyncpg.Pool | None = None
         self._sync: Sync | None = None
+        self._standing: StandingWatch | None = None
         self._dispatch: Dispatch | None = None
         self._recorder: Recorder | None = None
         self._thread: threading.Thread | None = None
@@ -193,16 +198,26 @@ class Gateway:
             self._thread = None
 
     async def compare(self) -> None:
-        """Compares every session with the counters now, as happens every few seconds anyway; from any event loop.
+        """Compares every session with the database now, as happens every 15 s anyway; from any event loop.
 
         Raises:
             DatabaseUnavailableError: the database does not answer.
             ServerStoppedError: the gateway is not running.
         """
-        if self._sync is None or self._stopping is None:
+        if self._sync is None or self._standing is None or self._stopping is None:
             raise ServerStoppedError("the gateway is not running")
-        comparing = asyncio.run_coroutine_threadsafe(self._sync.compare(), self._stopping[0])
+        comparing = asyncio.run_coroutine_threadsafe(self._compare(self._sync, self._standing), self._stopping[0])
         await asyncio.wrap_future(comparing)
+
+    def replace_keys(self, keys: Keys) -> None:
+        """Issues and accepts tokens by other keys from now on, from any thread; sockets that are open stay.
+
+        Raises:
+            ServerStoppedError: the gateway is not running.
+        """
+        # In this order, so that no token is issued that is not accepted yet.
+        self.server.set_token_secrets(keys.token_secret, keys.token_secret_previous)
+        self.keys.current = keys
 
     def _run(self, started: "Future[None]") -> None:
         try:
@@ -221,13 +236,9 @@ class Gateway:
         try:
             settings = self._settings
             sync = self._sync = Sync(self._connect, self.server, settings.send_queue_bytes)
+            standing = self._standing = StandingWatch(self._connect, self.server, sync.outdate)
             handlers = FrameHandlers(
-                self._connect,
-                self.server,
-                self.realtime,
-                settings.token_secret,
-                settings.token_secret_previous,
-                self.hooks.emit,
+                self._connect, self.server, self.realtime, self.keys, standing.hint, self.hooks.emit
             )
             dispatch = self._dispatch = Dispatch(self.server, handlers, self.hooks.emit)
             recorder = self._recorder = Recorder(
@@ -242,7 +253,8 @@ class Gateway:
                 running = [
                     tasks.create_task(self._keep_running("relay", self._relay.run)),
                     *(tasks.create_task(self._keep_running("sync", sync.run)) for _ in range(_SYNC_RUNNERS)),
-                    tasks.create_task(self._keep_running("comparison", sync.run_comparison)),
+                    tasks.create_task(self._keep_running("standing", standing.run)),
+                    tasks.create_task(self._keep_running("comparison", lambda: self._run_comparison(sync, standing))),
                     tasks.create_task(self._keep_running("rates", self.rate_meter.run)),
                     tasks.create_task(self._keep_running("recorder", recorder.run)),
                     tasks.create_task(self._keep_running("lease", recorder.upkeep.run_lease)),
@@ -261,6 +273,22 @@ class Gateway:
             await self._finish(recorder)
         finally:
             self._pool.terminate()
+
+    def _on_user_changed(self, user_id: str) -> None:
+        # The relay runs beside the watch, and no sooner.
+        if self._standing is not None:
+            self._standing.hint(user_id)
+
+    async def _run_comparison(self, sync: Sync, standing: StandingWatch) -> None:
+        while True:
+            await asyncio.sleep(_COMPARE_SECONDS)
+            await self._compare(sync, standing)
+
+    async def _compare(self, sync: Sync, standing: StandingWatch) -> None:
+        # It waits for every shard, so not on this loop.
+        connections = await asyncio.to_thread(self.server.connections)
+        await sync.compare(connections)
+        await standing.compare(connections)
 
     async def _finish(self, recorder: Recorder) -> None:
         try:

@@ -94,7 +94,7 @@ class Callers:
         ends = identity.session_ends
         return TokenBody.issue(
             user,
-            secret=self._settings.token_secret,
+            secret=gateway.keys.current.token_secret,
             session_exp=None if ends is None else int(ends.timestamp()),
             url=url_beside(request, self._settings, gateway.server.address[1]),
         )

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 
 from jasaweb_rt._core import FanoutServer, OverloadedError
-from jasaweb_rt.database import outbox
+from jasaweb_rt.database import outbox, sessions
 from jasaweb_rt.database.errors import database_errors
 from jasaweb_rt.database.outbox import OutboxRow
 from jasaweb_rt.messages import durable_frame, read_frame
@@ -33,8 +33,18 @@ _OVERLOAD_PAUSE, _OVERLOAD_PATIENCE = 0.01, 10.0
 class Relay:
     """Drains the outbox for as long as its task runs. `connect` opens its own connection, not one of a pool."""
 
-    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], server: FanoutServer) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        server: FanoutServer,
+        on_user_changed: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`on_user_changed` is told what comes on `sessions.CHANNEL`, and the empty string when listening begins.
+
+        It listens here because each connection that does so is woken by every notification of the database.
+        """
         self._connect = connect
+        self._on_user_changed = on_user_changed
         self._server = server
         # Published, and to be removed by the next reading.
         self._relayed: list[int] = []
@@ -62,6 +72,8 @@ class Relay:
         wake = asyncio.Event()
         await connection.add_listener(outbox.CHANNEL, lambda *_: wake.set())
         connection.add_termination_listener(lambda _: wake.set())
+        await connection.add_listener(sessions.CHANNEL, lambda *args: self._on_user_changed(str(args[-1])))
+        self._on_user_changed("")
         self.is_ready = True
         while not await outbox.try_lock(connection, outbox.LEADER_LOCK):
             await asyncio.sleep(_STANDBY_SECONDS)

@@ -35,6 +35,7 @@ class Services:
         self.gateway = gateway
         self.demo = demo
         """Whether the log-in page offers the accounts of the demo."""
+        self.keys = gateway.keys
         self.metrics = Metrics(gateway)
         self.passwords = PasswordChecker()
         emit = gateway.hooks.emit

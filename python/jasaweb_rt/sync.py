@@ -7,14 +7,15 @@ answered by one statement. A later frame shows a gap; where none follows, only a
 import asyncio
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from jasaweb_rt._core import FanoutServer, SyncRequest
+from jasaweb_rt._core import ConnectionInfo, FanoutServer, SyncRequest
 from jasaweb_rt.database import feed
 from jasaweb_rt.database.feed import CatchUp, CatchUpRequest
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.exceptions import DatabaseUnavailableError
 from jasaweb_rt.messages import durable_frame, read_frame, resync_frame, sync_frame
+from jasaweb_rt.standing import role_of
 
 __all__ = ["MAX_REPLAY", "Sync"]
 
@@ -26,8 +27,7 @@ MAX_REPLAY = 500
 _PAGE = 100
 _BATCH = 100
 _RETRY_SECONDS = 0.5
-_COMPARE_SECONDS = 15.0
-_INVALID_AUTHENTICATION = 1008
+_INVALID_AUTHENTICATION, _SESSION_EXPIRED = 1008, 4001
 
 
 class Sync:
@@ -40,8 +40,9 @@ class Sync:
         self._epoch: str | None = None
         # One entry an open connection; a later request of a session replaces the earlier.
         self._waiting: dict[str, SyncRequest] = {}
-        # Connections whose request one of the runners is at.
-        self._in_hand: set[str] = set()
+        # Requests that one of the runners is at, by connection; and those of which what was read does not count.
+        self._in_hand: dict[str, SyncRequest] = {}
+        self._outdated: set[str] = set()
         self._wake = asyncio.Event()
 
     def request(self, request: SyncRequest) -> None:
@@ -53,6 +54,14 @@ class Sync:
     def waiting(self) -> int:
         """How many sessions wait for an answer."""
         return len(self._waiting)
+
+    def outdate(self, user_ids: Collection[str] | None) -> None:
+        """What is just being read of these users (None: of anybody) may be older than what is known: read it again."""
+        self._outdated.update(
+            request.connection_id
+            for request in self._in_hand.values()
+            if user_ids is None or request.user_id in user_ids
+        )
 
     def forget(self, connection_id: str) -> None:
         """Drops the request of a connection that has gone."""
@@ -66,7 +75,7 @@ class Sync:
         while True:
             while batch := self._take():
                 try:
-                    await self._answer(batch)
+                    answered = await self._answer(batch)
                 except DatabaseUnavailableError:
                     await asyncio.sleep(_RETRY_SECONDS)
                 except Exception:
@@ -76,22 +85,19 @@ class Sync:
                     self._wake.set()
                     raise
                 else:
-                    self._remove(batch)
+                    self._remove(answered)
                 finally:
-                    self._in_hand.difference_update(request.connection_id for request in batch)
+                    for request in batch:
+                        del self._in_hand[request.connection_id]
+                        self._outdated.discard(request.connection_id)
             await self._wake.wait()
             self._wake.clear()
 
-    async def run_comparison(self) -> None:
-        """Every 15 s: tells sessions that are behind the counters of their user, and sends them the unread count."""
-        while True:
-            await asyncio.sleep(_COMPARE_SECONDS)
-            await self.compare()
+    async def compare(self, connections: Sequence[ConnectionInfo]) -> None:
+        """Compares `connections`, which are all that are open, with the counters of their users.
 
-    async def compare(self) -> None:
-        """One comparison of every session with the counters."""
-        # It waits for every shard, so not on this loop.
-        connections = await asyncio.to_thread(self._server.connections)
+        Those that are behind are told so, and those with an old unread count are sent the new one.
+        """
         user_ids = {connection.user_id for connection in connections}
         if not user_ids:
             return
@@ -112,7 +118,7 @@ class Sync:
         """Requests that no runner is at, a batch at most; they are in hand from here on."""
         free = (request for request in self._waiting.values() if request.connection_id not in self._in_hand)
         batch = list(itertools.islice(free, _BATCH))
-        self._in_hand.update(request.connection_id for request in batch)
+        self._in_hand.update((request.connection_id, request) for request in batch)
         return batch
 
     def _remove(self, batch: Sequence[SyncRequest]) -> None:
@@ -121,18 +127,27 @@ class Sync:
             if self._waiting.get(request.connection_id) is request:
                 del self._waiting[request.connection_id]
 
-    async def _answer(self, requests: Sequence[SyncRequest]) -> None:
-        asked = [CatchUpRequest(r.connection_id, r.user_id, r.after) for r in requests]
+    async def _answer(self, requests: Sequence[SyncRequest]) -> list[SyncRequest]:
+        """Answers `requests`, but for those whose users have changed while it read; returns the former."""
+        asked = [CatchUpRequest(r.connection_id, r.user_id, r.after, r.session_id) for r in requests]
         async with self._connect() as connection:
             if self._epoch is None:
                 self._epoch = await feed.epoch(connection)
             answers = await feed.catch_up(connection, asked, _PAGE)
+        answered = []
         for request, answer in zip(requests, answers, strict=True):
-            if answer.role not in {"admin", "client"}:
+            if request.connection_id in self._outdated:
+                continue
+            answered.append(request)
+            role = role_of(answer.role)
+            if role is None:
                 # No such user, or one with a role of the site's that has no place here.
                 self._server.disconnect(request.connection_id, _INVALID_AUTHENTICATION)
+            elif answer.ended:
+                self._server.disconnect(request.connection_id, _SESSION_EXPIRED)
             else:
-                self._answer_one(request, answer, self._epoch, answer.role)
+                self._answer_one(request, answer, self._epoch, role)
+        return answered
 
     def _answer_one(self, request: SyncRequest, answer: CatchUp, epoch: str, role: str) -> None:
         foreign = request.first and request.epoch not in {None, epoch}

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import msgspec
 
-from jasaweb_rt.database import connections, locks, message_log, nodes
+from jasaweb_rt.database import connections, locks, message_log, nodes, sessions
 from jasaweb_rt.database.pool import Connect
 
 __all__ = ["Pace", "Upkeep"]
@@ -75,16 +75,18 @@ class Upkeep:
 
     async def run_retention(self) -> None:
         """Deletes what is too old, until it is cancelled."""
-        while self._retention_days:
-            await self.delete_old()
+        while True:
+            await self._delete("ended sessions", sessions.delete_over)
+            if self._retention_days:
+                await self.delete_old()
             await asyncio.sleep(self._pace.retention)
-        await asyncio.Event().wait()
 
     async def delete_old(self) -> None:
         """Deletes what is older than the retention, batch by batch, unless another node is at it."""
         # Messages first: a connection goes when it has none left.
-        await self._delete("messages", message_log.delete_old)
-        await self._delete("connections", connections.delete_closed)
+        days = self._retention_days
+        await self._delete("messages", lambda connection, count: message_log.delete_old(connection, days, count))
+        await self._delete("connections", lambda connection, count: connections.delete_closed(connection, days, count))
 
     async def _clear_away_the_dead(self) -> None:
         async with self._connect() as connection:
@@ -100,16 +102,16 @@ class Upkeep:
                 await asyncio.sleep(self._pace.pause)
             logger.info("node %s has died; its %d connections are marked as timed out", node_id, total)
 
-    async def _delete(self, what: str, delete: Callable[[asyncpg.Connection, int, int], Awaitable[int]]) -> None:
+    async def _delete(self, what: str, delete: Callable[[asyncpg.Connection, int], Awaitable[int]]) -> None:
         total = 0
         while True:
             async with self._connect() as connection, connection.transaction():
                 if not await locks.try_lock_for_transaction(connection, locks.RETENTION_LOCK):
                     return
-                count = await delete(connection, self._retention_days, self._pace.batch)
+                count = await delete(connection, self._pace.batch)
             total += count
             if not count:
                 break
             await asyncio.sleep(self._pace.pause)
         if total:
-            logger.info("deleted %d %s older than %d days", total, what, self._retention_days)
+            logger.info("deleted %d old %s", total, what)

@@ -6,7 +6,12 @@ use std::{
 };
 
 use crate::{
-    close::CloseReason, events::Asked, frame::Frame, front_door::Admitted, session::ConnectionInfo, token::Role,
+    close::CloseReason,
+    events::Asked,
+    frame::Frame,
+    front_door::Admitted,
+    session::ConnectionInfo,
+    token::{Role, SessionId},
 };
 
 /// Who gets a frame that is for many.
@@ -40,6 +45,17 @@ pub struct ReadFrame<U = Arc<str>> {
     pub rev: u64,
     /// The message.
     pub frame: Frame,
+}
+
+/// What the database says of a user.
+#[derive(Debug)]
+pub struct Standing<U = Arc<str>> {
+    /// Who.
+    pub user_id: U,
+    /// The role; `None`: there is no such user any more, or not with a role that has a place here.
+    pub role: Option<Role>,
+    /// Sessions of the user that were ended before their time.
+    pub ended: Vec<SessionId>,
 }
 
 /// The answer to a [`crate::events::Event::SyncRequest`].
@@ -76,7 +92,9 @@ pub(crate) enum Command {
     /// An `error` frame for a client frame that was refused; counted against the client.
     Refuse(u64, Frame),
     Close(u64, CloseReason),
-    ExtendSession(u64, Option<u64>),
+    /// When the session ends that the connection stands for from now on, and which it is.
+    ExtendSession(u64, Option<u64>, Option<SessionId>),
+    Standings(Vec<Standing>),
     Snapshot(Sender<Vec<ConnectionInfo>>),
     /// Everything up to a number has arrived, as the client says; the frame is for where it cannot have.
     Acknowledge(u64, u64, Frame),
@@ -108,6 +126,7 @@ impl Command {
             | Self::Refuse(_, frame)
             | Self::Acknowledge(_, _, frame) => frame.wire_len() + EACH,
             Self::Heads(items) => items.len() * EACH,
+            Self::Standings(items) => items.len() * EACH,
             _ => EACH,
         }
     }

@@ -121,15 +121,7 @@ impl Config {
 
     /// Refuses what cannot work, naming the field and the mend.
     pub fn validate(&self) -> Result<(), Error> {
-        let check = |holds: bool, name: &'static str, problem: &str| {
-            if holds { Ok(()) } else { Err(Error::Config { name, problem: problem.to_owned() }) }
-        };
-        check(self.token_secret.len() >= 32, "token_secret", "must have at least 32 bytes")?;
-        check(
-            self.token_secret_previous.as_ref().is_none_or(|secret| secret.len() >= 32),
-            "token_secret_previous",
-            "must have at least 32 bytes",
-        )?;
+        check_secrets(&self.token_secret, self.token_secret_previous.as_deref())?;
         check(self.tls_key.is_some() || self.tls_cert.is_none(), "tls_key", "must be given too, with tls_cert")?;
         check(self.tls_cert.is_some() || self.tls_key.is_none(), "tls_cert", "must be given too, with tls_key")?;
         check((1..=256).contains(&self.workers), "workers", "must be 1 to 256")?;
@@ -148,6 +140,17 @@ impl Config {
         )?;
         check(self.message_rate == 0 || self.message_burst > 0, "message_burst", "must be above 0")
     }
+}
+
+/// A key of HS256 is at least as long as its hash (RFC 7518 section 3.2).
+pub(crate) fn check_secrets(current: &[u8], previous: Option<&[u8]>) -> Result<(), Error> {
+    let problem = "must have at least 32 bytes";
+    check(current.len() >= 32, "token_secret", problem)?;
+    check(previous.is_none_or(|secret| secret.len() >= 32), "token_secret_previous", problem)
+}
+
+fn check(holds: bool, name: &'static str, problem: &str) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::Config { name, problem: problem.to_owned() }) }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::{
     locks::{AtomicBool, AtomicU64, Mutex},
     progress::ProgressLog,
-    token::Role,
+    token::{Role, SessionId},
     wake::Wake,
 };
 
@@ -124,6 +124,8 @@ pub enum Event {
         asked: Asked,
         /// The epoch that the client named.
         epoch: Option<Box<str>>,
+        /// The session that it stands for, where its token named one.
+        session_id: Option<SessionId>,
     },
     /// A log record.
     Log {

@@ -46,6 +46,7 @@ use crate::{
     forwarding::{self, Client},
     intake::Intake,
     listener::{Acceptor, Newcomer},
+    locks::RwLock,
     proxy::{HEAD_TIMEOUT, Proxy},
     reply::{self, ReplyBody},
     tls::Tls,
@@ -102,7 +103,8 @@ pub struct Admitted {
 /// The front door. Share it by `Arc`: [`serve`](Self::serve) runs it, the rest may be called from any thread.
 pub struct FrontDoor {
     pub(crate) config: Arc<Config>,
-    pub(crate) verifier: TokenVerifier,
+    /// Replaced when the keys of tokens are; read once for each handshake.
+    pub(crate) verifier: RwLock<TokenVerifier>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) refusals: RefusalCounters,
     tls: Option<Arc<Tls>>,
@@ -131,7 +133,7 @@ impl FrontDoor {
     ) -> Self {
         Self {
             tls,
-            verifier: TokenVerifier::new(&config.token_secret, config.token_secret_previous.as_deref()),
+            verifier: RwLock::new(TokenVerifier::new(&config.token_secret, config.token_secret_previous.as_deref())),
             admission: Arc::new(Admission::new(&config)),
             refusals: RefusalCounters::default(),
             intake: Arc::default(),
@@ -140,6 +142,11 @@ impl FrontDoor {
             draining: AtomicBool::new(false),
             config,
         }
+    }
+
+    /// Checks tokens by `verifier` from now on. Connections that are open stay.
+    pub fn set_verifier(&self, verifier: TokenVerifier) {
+        *self.verifier.write() = verifier;
     }
 
     /// While true, new WebSocket connections are refused with 503; HTTP goes on.

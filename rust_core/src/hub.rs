@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     close::CloseReason,
-    command::{Audience, Command, DurableFrame, ReadFrame, SyncAnswer},
+    command::{Audience, Command, DurableFrame, ReadFrame, Standing, SyncAnswer},
     config::SHARD_BACKLOG_BYTES,
     error::Error,
     events::Asked,
@@ -24,6 +24,7 @@ use crate::{
     latency::Stamp,
     metrics::{Counters, Totals},
     session::ConnectionInfo,
+    token::SessionId,
 };
 
 /// How long a shard may take to answer before it counts as stuck.
@@ -218,9 +219,27 @@ impl Hub {
         self.tell_connection(connection_id, |number| Command::Close(number, reason))
     }
 
-    /// Moves the end of the session behind a connection (Unix time in seconds; `None`: it has none).
-    pub fn extend_session(&self, connection_id: &str, expires_at: Option<u64>) -> Result<bool, Error> {
-        self.tell_connection(connection_id, |number| Command::ExtendSession(number, expires_at))
+    /// Has a connection stand for another session of its user, which ends at `expires_at` (Unix time in seconds; `None`:
+    /// not by time).
+    pub fn extend_session(
+        &self,
+        connection_id: &str,
+        expires_at: Option<u64>,
+        session_id: Option<SessionId>,
+    ) -> Result<bool, Error> {
+        self.tell_connection(connection_id, |number| Command::ExtendSession(number, expires_at, session_id))
+    }
+
+    /// What the database says of users: connections of one who is gone are closed with 1008, those of a session that was
+    /// ended with 4001, and the others act in the role from now on. However much waits, this is not refused.
+    pub fn heed<'a>(&self, items: impl IntoIterator<Item = Standing<&'a str>>) -> Result<(), Error> {
+        let mut parts = Parts::new(self);
+        for Standing { user_id, role, ended } in items {
+            if let Some((user_id, _)) = self.0.index.find(user_id) {
+                parts.of(&user_id).push(Standing { user_id, role, ended });
+            }
+        }
+        parts.hand_over(Command::Standings)
     }
 
     /// Believes a client that everything up to `seq` has arrived. Where that is beyond what was sent to it, it gets
@@ -371,7 +390,12 @@ impl<'a, T> Parts<'a, T> {
     fn send(self, command: impl Fn(Vec<T>) -> Command) -> Result<(), Error> {
         let shards = &self.hub.0.shards;
         check_load(shards.iter().zip(&self.items).filter(|(_, items)| !items.is_empty()).map(|(shard, _)| shard))?;
-        for (shard, items) in shards.iter().zip(self.items) {
+        self.hand_over(command)
+    }
+
+    /// Without asking whether the shards are overloaded.
+    fn hand_over(self, command: impl Fn(Vec<T>) -> Command) -> Result<(), Error> {
+        for (shard, items) in self.hub.0.shards.iter().zip(self.items) {
             if !items.is_empty() {
                 shard.tell(command(items))?;
             }

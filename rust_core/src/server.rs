@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{self, Config},
     error::Error,
     events::EventQueue,
     front_door::{self, FrontDoor, Refusals},
@@ -25,6 +25,7 @@ use crate::{
     index::Index,
     log, shard,
     tls::Tls,
+    token::TokenVerifier,
 };
 
 /// How often a stop looks whether the last connection has gone.
@@ -122,6 +123,14 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Accepts tokens signed with `current`, or with `previous`, from now on. [`Error::Config`], and nothing is changed,
+    /// where one is shorter than 32 bytes.
+    pub fn set_token_secrets(&self, current: &[u8], previous: Option<&[u8]>) -> Result<(), Error> {
+        config::check_secrets(current, previous)?;
+        self.front_door.set_verifier(TokenVerifier::new(current, previous));
+        Ok(())
     }
 
     /// While true, new WebSocket connections are refused with 503.

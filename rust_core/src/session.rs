@@ -32,6 +32,8 @@ use self::{
 use crate::{
     admission::Slot,
     clock::Clock,
+    close::CloseReason,
+    command::Standing,
     config::Config,
     events::{Event, EventQueue},
     frame::Frame,
@@ -46,8 +48,11 @@ use crate::{
     send_queue::Batching,
     sequence::Sequence,
     socket::Socket,
-    token::{Identity, Role},
+    token::{Identity, Role, SessionId},
 };
+
+/// For a session without an end.
+const NEVER: u64 = u64::MAX;
 
 /// One open connection, as of now.
 #[derive(Debug, Clone)]
@@ -127,7 +132,9 @@ pub(crate) struct Session {
     joining: RefCell<Option<Box<Joining>>>,
     /// When the outstanding sync request was queued; 0: it is still to be.
     asked_ms: Cell<u64>,
-    expires_at: Cell<Option<u64>>,
+    /// Unix time in seconds at which the session behind the connection ends; [`NEVER`]: it does not.
+    expires_at: Cell<u64>,
+    stands_for: Cell<Option<SessionId>>,
     rate: Cell<RateLimit>,
     /// Since when refusals are counted, in seconds of the shard's clock, and how many there were.
     refusals: Cell<(u32, u32)>,
@@ -157,7 +164,7 @@ impl Session {
             slot,
         } = admitted;
         let socket = Socket::new(socket, tls)?;
-        let Identity { user_id, role, name, session_expires_at } = identity;
+        let Identity { user_id, role, name, session_expires_at, session_id } = identity;
         let now = context.clock.now_ms();
         let membership = context.index.enter(&user_id, number);
         let (sequence, joining) = if context.config.sync {
@@ -190,7 +197,8 @@ impl Session {
             joining: RefCell::new(joining),
             asked_ms: Cell::new(0),
             page_wanted: Cell::new(false),
-            expires_at: Cell::new(session_expires_at),
+            expires_at: Cell::new(session_expires_at.unwrap_or(NEVER)),
+            stands_for: Cell::new(session_id),
             heard_ms: Cell::new(now),
             rate: Cell::default(),
             refusals: Cell::new((0, 0)),
@@ -251,8 +259,23 @@ impl Session {
         }
     }
 
-    pub(crate) fn extend_session(&self, expires_at: Option<u64>) {
-        self.expires_at.set(expires_at);
+    /// Has the connection stand for another session of its user from now on.
+    pub(crate) fn extend_session(&self, expires_at: Option<u64>, session_id: Option<SessionId>) {
+        self.expires_at.set(expires_at.unwrap_or(NEVER));
+        self.stands_for.set(session_id);
+    }
+
+    /// Takes what the database says of its user: the connection goes with the user or the session, and moves to the
+    /// audience of another role. One that was not answered yet is left to its answer.
+    pub(crate) fn heed(&self, standing: &Standing, now: u64) {
+        match standing.role {
+            None => self.begin_close(CloseReason::InvalidAuthentication, now),
+            Some(_) if self.stands_for.get().is_some_and(|id| standing.ended.contains(&id)) => {
+                self.begin_close(CloseReason::SessionExpired, now);
+            }
+            Some(role) if self.membership.role().is_some() => self.membership.set_role(Some(role)),
+            Some(_) => {}
+        }
     }
 
     pub(crate) fn info(&self) -> ConnectionInfo {

@@ -236,10 +236,18 @@ impl Shard {
                     session.begin_close(reason, now);
                     Enqueued::Settled
                 }),
-                Command::ExtendSession(number, expires_at) => self.with(number, now, |session| {
-                    session.extend_session(expires_at);
+                Command::ExtendSession(number, expires_at, session_id) => self.with(number, now, |session| {
+                    session.extend_session(expires_at, session_id);
                     Enqueued::Settled
                 }),
+                Command::Standings(items) => {
+                    for standing in items {
+                        self.for_each(&standing.user_id, now, |session| {
+                            session.heed(&standing, now);
+                            Enqueued::Settled
+                        });
+                    }
+                }
                 Command::Snapshot(answer) => {
                     // Who asked may have given up waiting.
                     let _ = answer.send(self.all.iter().map(|session| session.info()).collect());

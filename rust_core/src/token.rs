@@ -12,7 +12,7 @@
 //!
 //! Nothing of a token's text is ever part of an error or of `Debug` output.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroU64, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -55,6 +55,26 @@ impl Role {
     }
 }
 
+/// One session of a user: the claim `sid` of a token, 16 hexadecimal digits in lower case. What it is made of is the
+/// issuer's affair; to the core it is a name by which the connections of that session are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId(NonZeroU64);
+
+impl SessionId {
+    /// The session of that spelling; `None` where it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_plain = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if is_plain { u64::from_str_radix(text, 16).ok().and_then(NonZeroU64::new).map(Self) } else { None }
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// Whom a valid token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -66,6 +86,8 @@ pub struct Identity {
     pub name: Arc<str>,
     /// `session_exp`: Unix time in seconds at which the session behind the token ends.
     pub session_expires_at: Option<u64>,
+    /// `sid`: which session that is.
+    pub session_id: Option<SessionId>,
 }
 
 /// Why a token was refused. It says what is wrong, and never what the token says.
@@ -290,7 +312,20 @@ fn identity(claims: &Map<String, Value>, now: f64) -> Result<Identity, TokenErro
         Some(Value::String(name)) => name,
         Some(_) => return Err(TokenError::InvalidClaim("name")),
     };
-    Ok(Identity { user_id: user_id.into(), role, name: name.into(), session_expires_at: session_end(claims, now)? })
+    Ok(Identity {
+        user_id: user_id.into(),
+        role,
+        name: name.into(),
+        session_expires_at: session_end(claims, now)?,
+        session_id: session_id(claims)?,
+    })
+}
+
+fn session_id(claims: &Map<String, Value>) -> Result<Option<SessionId>, TokenError> {
+    match claims.get("sid") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_str().and_then(SessionId::parse).map(Some).ok_or(TokenError::InvalidClaim("sid")),
+    }
 }
 
 /// `session_exp` in whole seconds; a JSON number and nothing else.
@@ -330,6 +365,7 @@ mod tests {
         role: String,
         name: String,
         session_exp: Option<u64>,
+        session_id: Option<String>,
     }
 
     impl From<Identity> for Expected {
@@ -339,6 +375,7 @@ mod tests {
                 role: identity.role.as_str().to_owned(),
                 name: identity.name.as_ref().to_owned(),
                 session_exp: identity.session_expires_at,
+                session_id: identity.session_id.map(|id| id.to_string()),
             }
         }
     }

@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use jasaweb_rt_core::{
     config::Config,
     front_door::{Refusals, Resume},
-    token::Role,
+    token::{Role, TokenVerifier},
 };
 use serde_json::json;
 use support::{
@@ -132,6 +132,30 @@ async fn a_token_that_does_not_hold_is_answered_by_a_close_frame() {
         assert!(client.until_end().await.is_empty());
     }
     assert_eq!(door.front.refusals().authentication, 5);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn keys_are_changed_while_the_door_is_open() {
+    const NEXT: &str = "the-key-that-follows-upon-the-first-one";
+    let mut door = Door::open(config());
+    let claims = json!({ "aud": "websocket", "sub": "user-1", "role": "client", "exp": token::now() + 300 });
+    let (old, new) = (token::valid("user-1"), token::signed_with(NEXT, &claims));
+    let mut client = door.connect().await;
+    assert_eq!(client.upgrade(&with_token(&old), &[]).await.status, 101);
+    door.next_admitted().await;
+    for (previous, accepted) in [(Some(token::SECRET.as_bytes()), [true, true]), (None, [true, false])] {
+        door.front.set_verifier(TokenVerifier::new(NEXT.as_bytes(), previous));
+        for (token, is_accepted) in [&new, &old].into_iter().zip(accepted) {
+            let mut client = door.connect().await;
+            assert_eq!(client.upgrade(&with_token(token), &[]).await.status, 101);
+            if is_accepted {
+                door.next_admitted().await;
+            } else {
+                assert_eq!(client.exactly(INVALID_AUTHENTICATION.len()).await, INVALID_AUTHENTICATION);
+            }
+        }
+    }
     door.stop().await;
 }
 

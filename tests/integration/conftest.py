@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from jasaweb_rt import dispatch, sync
+from jasaweb_rt import dispatch
 from jasaweb_rt import gateway as gateways
 from jasaweb_rt.config import Settings
 from jasaweb_rt.gateway import Gateway
@@ -20,7 +20,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateways, "_FINISH_SECONDS", 20.0)
     monkeypatch.setattr(gateways, "_END_SECONDS", 30.0)
     monkeypatch.setattr(dispatch, "_HANDLING_SECONDS", 20.0)
-    monkeypatch.setattr(sync, "_COMPARE_SECONDS", 3600.0)
+    monkeypatch.setattr(gateways, "_COMPARE_SECONDS", 3600.0)
 
 
 @pytest.fixture

@@ -109,7 +109,10 @@ async def test_plans_use_their_indexes(connection: asyncpg.Connection) -> None:
     users = [f"user-{n}" for n in range(100)]
     plan = await connection.fetch(
         "explain (costs off) "
-        + feed._CATCH_UP.replace("$1", f"'{{{','.join(users)}}}'").replace("$2", "'{}'").replace("$3", "20")
+        + feed._CATCH_UP.replace("$1", f"'{{{','.join(users)}}}'")
+        .replace("$2", "'{}'")
+        .replace("$3", "20")
+        .replace("$4", "'{}'")
     )
     text = "\n".join(row[0] for row in plan)
     assert "Seq Scan on feed" not in text

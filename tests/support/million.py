@@ -14,6 +14,8 @@ MESSAGES_EACH = 5
 """Of a connection, but for the oldest quarter, which have none left."""
 OF_HEAVY = 20_000
 """Notifications of the user `heavy`; every other one has some 20, the first half of them read."""
+ENDED = 100_000
+"""Sessions that were ended by a log-out; of a hundredth it is time to forget them."""
 WAITING = 20_000
 """Rows of the outbox: a relay that was away for a while."""
 
@@ -72,6 +74,10 @@ from generate_series(0, {2 * USERS - 1}) n, lateral (select timestamp '2026-01-0
 insert into public.invoices (id, project_id, amount, midtrans_order_id, created_at)
 select 'i-' || n, 'p-' || n, 1000, 'order-' || n, timestamp '2026-01-01' + n * interval '1 min'
 from generate_series(0, {2 * USERS - 1}) n;
+
+insert into jasaweb_rt.ended_sessions (user_id, session_id, ends_at)
+select 'user-' || n % {USERS}, lpad(to_hex(n + 1), 16, '0'), now() + (n % 100 - 1) * interval '1 day'
+from generate_series(0, {ENDED - 1}) n;
 
 insert into jasaweb_rt.nodes (node_id, lapsed) values ('live', false), ('dead', true);
 reset session_replication_role;

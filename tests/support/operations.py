@@ -18,6 +18,7 @@ from jasaweb_rt.database import (
     notifications,
     outbox,
     projects,
+    sessions,
     traces,
     users,
 )
@@ -75,7 +76,7 @@ def _new(*user_ids: str) -> list[NewNotification]:
 
 
 def _asks(after: int | None) -> list[CatchUpRequest]:
-    return [CatchUpRequest(user_id, user_id, after) for user_id in PEOPLE]
+    return [CatchUpRequest(user_id, user_id, after, "00000000000000aa") for user_id in PEOPLE]
 
 
 _announce = partial(_call, notifications.insert_for_users, "system_announcement", title="T", message="M")
@@ -153,6 +154,13 @@ BOOKKEEPING = [
     _call(locks.try_lock_for_transaction, locks.RETENTION_LOCK),
 ]
 
+IDENTITY = [
+    _call(sessions.find_user, "user-1", "00000000000000aa"),
+    _call(sessions.end, "user-1", "00000000000000aa", 2_000_000_000),
+    _call(sessions.standings, PEOPLE, rows=100),
+    _call(sessions.delete_over, 100, rows=100),
+]
+
 SITE = [
     _call(users.find_by_id, "user-1"),
     _call(users.find_by_email, "user-1@jasaweb.test"),
@@ -193,4 +201,4 @@ So does what others do for everybody: an announcement to all, an administrator's
 all projects and invoices.
 """
 
-OPERATIONS = [*PROGRAMS, *INBOX, *DELIVERY, *BOOKKEEPING, *SITE, *MENDING]
+OPERATIONS = [*PROGRAMS, *INBOX, *DELIVERY, *BOOKKEEPING, *IDENTITY, *SITE, *MENDING]

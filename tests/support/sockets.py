@@ -23,10 +23,10 @@ def socket_url(server: FanoutServer, query: str = "") -> str:
 
 @asynccontextmanager
 async def opened(
-    server: FanoutServer, user_id: str, role: str = "client", query: str = "", **options: Any
+    server: FanoutServer, user_id: str, role: str = "client", query: str = "", *, token: str = "", **options: Any
 ) -> AsyncIterator[ClientConnection]:
-    """A socket of `user_id` whose welcome was read. It sends no pings of its own."""
-    headers = {"Authorization": f"Bearer {connection_token(user_id, role)}"}
+    """A socket of `user_id`, or of whom `token` is for, whose welcome was read. It sends no pings of its own."""
+    headers = {"Authorization": f"Bearer {token or connection_token(user_id, role)}"}
     options = {"ping_interval": None, **options}
     async with connect(socket_url(server, query), additional_headers=headers, **options) as socket:
         welcome = await frame(socket)

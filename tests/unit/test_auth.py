@@ -65,7 +65,7 @@ def test_the_core_believes_the_connection_tokens_that_are_issued_here() -> None:
     end = before + 900
     issued = connection_token.issue(user_id="ü-1", role="client", name="Ünal", secret=SECRET, session_exp=end)
     after = time.time()
-    assert verify_token(issued.token, SECRET, now=after) == ("ü-1", "client", "Ünal", end)
+    assert verify_token(issued.token, SECRET, now=after) == ("ü-1", "client", "Ünal", end, None)
     assert before <= issued.expires_at.timestamp() - 300 <= after
     with pytest.raises(ValueError, match=r"."):
         verify_token(issued.token, SECRET, now=time.time() + 301)

@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_written_asks_for_the_variable(tmp_path: Path) -
 
 def test_the_token_secret_is_derived_and_differs(tmp_path: Path) -> None:
     settings = load(tmp_path, JASAWEB_RT_JWT_SECRET=SECRET)
-    assert len({settings.jwt_secret, settings.token_secret, settings.csrf_secret}) == 3
+    assert len({settings.jwt_secret, settings.token_secret, settings.keys.csrf_secret}) == 3
     assert settings.token_secret == load(tmp_path, JASAWEB_RT_JWT_SECRET=SECRET).token_secret
     own = load(tmp_path, JASAWEB_RT_JWT_SECRET=SECRET, JASAWEB_RT_TOKEN_SECRET="t" * 40)
     assert own.token_secret == "t" * 40

@@ -55,6 +55,7 @@ def test_pyjwt_agrees(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> 
         assert (claims["sub"], claims["role"]) == (expected["user_id"], expected["role"])
         assert (claims.get("name") or "") == expected["name"]
         assert int(claims.get("session_exp") or 0) == (expected["session_exp"] or 0)
+        assert claims.get("sid") == expected["session_id"]
 
 
 def test_the_file_is_what_its_script_writes() -> None:

@@ -27,6 +27,7 @@ CLAIMS: Claims = {
     "iat": NOW - 10,
     "exp": NOW + 290,
     "session_exp": NOW + 3600,
+    "sid": "00f3a26a017c3e9b",
     "jti": "0198f3a2-6a01-7c3e-9b1d-5f0a4c2e8d11",
 }
 
@@ -64,8 +65,8 @@ def without(*names: str) -> Claims:
 
 def identity(**changes: object) -> Claims:
     """Say whom the usual token stands for."""
-    usual = {"user_id": "user-1", "role": "client", "name": "Budi Santoso", "session_exp": NOW + 3600}
-    return usual | changes
+    usual = {"user_id": "user-1", "role": "client", "name": "Budi Santoso"}
+    return usual | {"session_exp": NOW + 3600, "session_id": "00f3a26a017c3e9b"} | changes
 
 
 vectors: list[Claims] = []
@@ -288,6 +289,11 @@ def add_names() -> None:
     refused("sessionEnded", "session_exp negative", token(having(session_exp=-1)))
     for other in each(str(NOW + 60), True, [], {}):
         refused("claimType", f"session_exp {other!r}", token(having(session_exp=other)))
+    accepted("no sid", token(without("sid")), session_id=None)
+    accepted("sid null", token(having(sid=None)), session_id=None)
+    accepted("another sid", token(having(sid="ffffffffffffffff")), session_id="ffffffffffffffff")
+    for other in each("", "0" * 16, "a" * 15, "a" * 17, "A" * 16, "+" + "a" * 15, "é" * 8, 1, []):
+        refused("claimType", f"sid {other!r}", token(having(sid=other)))
     room = 8192 - len(token(having(pad="")))
     refused("tooLong", "more than 8 KiB", token(having(pad="x" * room)))
     accepted("almost 8 KiB", token(having(pad="x" * (room * 3 // 4 - 4))))

@@ -12,7 +12,8 @@ from jasaweb_rt.api.addresses import is_own_origin, is_secure
 from jasaweb_rt.api.errors import documented
 from jasaweb_rt.auth import session_jwt
 from jasaweb_rt.auth.guards import must_be_signed_in
-from jasaweb_rt.database import users
+from jasaweb_rt.auth.session_jwt import SessionClaims
+from jasaweb_rt.database import sessions, users
 from jasaweb_rt.database.users import User
 from jasaweb_rt.exceptions import ForbiddenError, UnauthenticatedError
 from jasaweb_rt.services import Services
@@ -42,7 +43,7 @@ class UserBody(msgspec.Struct, frozen=True):
 
 
 class AuthController(Controller):
-    """Sets and clears the session cookie."""
+    """Begins and ends sessions."""
 
     path = "/api/auth"
     tags = ["session"]  # noqa: RUF012  # Litestar's own way
@@ -71,7 +72,7 @@ class AuthController(Controller):
         if not await services.passwords.matches(data.password, password_hash) or user is None:
             raise UnauthenticatedError("E-mail or password is wrong")
         token = session_jwt.issue(
-            user_id=user.id, email=user.email, name=user.name, role=user.role, secret=settings.jwt_secret
+            user_id=user.id, email=user.email, name=user.name, role=user.role, secret=services.keys.current.jwt_secret
         )
         return Response(
             UserBody.of(user),
@@ -83,11 +84,18 @@ class AuthController(Controller):
         """Says who the caller is."""
         return UserBody.of(request.user)
 
-    @post("/logout", status_code=204, responses=documented(400, 403))
+    @post("/logout", status_code=204, responses=documented(400, 403, 503))
     async def log_out(
-        self, request: Request[User | None, Any, Any], services: NamedDependency[Services]
+        self, request: Request[User | None, SessionClaims, Any], services: NamedDependency[Services]
     ) -> Response[None]:
-        """Clears the session cookie."""
+        """Ends the session: its JWT is worth nothing from now on, its sockets are closed with 4001.
+
+        Other sessions of the user stay.
+        """
+        if request.user is not None:
+            ended = request.auth
+            async with services.connection() as connection:
+                await sessions.end(connection, ended.id, ended.session_id, ended.exp)
         return Response(None, status_code=204, cookies=[self._cookie(request, services, "", 0)])
 
     @staticmethod

@@ -27,10 +27,17 @@ class TokenBody(msgspec.Struct, frozen=True, rename="camel"):
     connection_url: str
 
     @classmethod
-    def issue(cls, user: User, *, secret: str, session_exp: int | None, url: str) -> "TokenBody":
-        """A new token of `user`, to be brought to `url`; `session_exp` is when the session ends, as Unix time."""
+    def issue(
+        cls, user: User, *, secret: str, session_exp: int | None, session_id: str | None = None, url: str
+    ) -> "TokenBody":
+        """A new token of `user`, to be brought to `url`, for a session that ends at `session_exp` (Unix time)."""
         issued = connection_token.issue(
-            user_id=user.id, role=user.role, name=user.name, secret=secret, session_exp=session_exp
+            user_id=user.id,
+            role=user.role,
+            name=user.name,
+            secret=secret,
+            session_exp=session_exp,
+            session_id=session_id,
         )
         return cls(token=issued.token, expires_at=timestamp(issued.expires_at), connection_url=url)
 
@@ -56,8 +63,9 @@ class WebSocketController(Controller):
         settings = services.settings
         return TokenBody.issue(
             request.user,
-            secret=settings.token_secret,
+            secret=services.keys.current.token_secret,
             session_exp=request.auth.exp,
+            session_id=request.auth.session_id,
             url=connection_url(request, settings),
         )
 

@@ -13,14 +13,18 @@ from litestar.middleware.base import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from jasaweb_rt.auth import session_jwt
-from jasaweb_rt.config import Settings
+from jasaweb_rt.auth.keys import KeyRing
+from jasaweb_rt.auth.session_jwt import SessionClaims
 from jasaweb_rt.database.users import User
 from jasaweb_rt.exceptions import UnauthenticatedError
 
-__all__ = ["FindUser", "SessionAuthentication", "bearer_token"]
+__all__ = ["FindKeys", "FindUser", "SessionAuthentication", "bearer_token"]
 
-FindUser = Callable[[ASGIConnection[Any, Any, Any, Any], str], Awaitable[User | None]]
-"""Reads a user by id, for a connection's application."""
+FindUser = Callable[[ASGIConnection[Any, Any, Any, Any], SessionClaims], Awaitable[User | None]]
+"""Reads the user of a session that was not ended, for a connection's application."""
+
+FindKeys = Callable[[ASGIConnection[Any, Any, Any, Any]], KeyRing]
+"""The keys of a connection's application."""
 
 
 def bearer_token(headers: Headers) -> str | None:
@@ -32,14 +36,15 @@ def bearer_token(headers: Headers) -> str | None:
 class SessionAuthentication(ASGIMiddleware):
     """Reads the session JWT from `Authorization: Bearer` or, where there is no such header, from the session cookie.
 
-    Existence and role of the user are read from `users`, never believed from the JWT.
+    Existence and role of the user are read from `users`, never believed from the JWT, and so is whether it was ended.
     """
 
     scopes = (ScopeType.HTTP,)
     exclude_opt_key = "exclude_from_auth"
 
-    def __init__(self, settings: Settings, find_user: FindUser) -> None:
-        self._settings = settings
+    def __init__(self, session_cookie: str, find_keys: FindKeys, find_user: FindUser) -> None:
+        self._session_cookie = session_cookie
+        self._find_keys = find_keys
         self._find_user = find_user
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
@@ -48,11 +53,11 @@ class SessionAuthentication(ASGIMiddleware):
         user = claims = None
         token = bearer_token(connection.headers)
         if token is None:
-            token = connection.cookies.get(self._settings.session_cookie)
+            token = connection.cookies.get(self._session_cookie)
         if token:
             try:
-                claims = session_jwt.verify(token, self._settings.jwt_secret)
-                user = await self._find_user(connection, claims.id)
+                claims = session_jwt.verify(token, self._find_keys(connection).current.jwt_secret)
+                user = await self._find_user(connection, claims)
             except UnauthenticatedError:
                 pass
         scope["user"], scope["auth"] = (user, claims) if user else (None, None)

@@ -23,11 +23,18 @@ class ConnectionToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def issue(
-    *, user_id: str, role: str, name: str, secret: str, session_exp: int | None, lifetime: int = LIFETIME_SECONDS
+    *,
+    user_id: str,
+    role: str,
+    name: str,
+    secret: str,
+    session_exp: int | None,
+    session_id: str | None = None,
+    lifetime: int = LIFETIME_SECONDS,
 ) -> ConnectionToken:
     """A token for `lifetime` seconds, but never beyond `session_exp` (Unix time), which ends the socket too.
 
-    Without `session_exp` the socket has no such end.
+    Without `session_exp` the socket has no such end; without `session_id` no log-out ends it.
     """
     now = int(time.time())
     expires = now + lifetime if session_exp is None else min(now + lifetime, session_exp)
@@ -42,6 +49,8 @@ def issue(
     }
     if session_exp is not None:
         claims["session_exp"] = session_exp
+    if session_id is not None:
+        claims["sid"] = session_id
     return ConnectionToken(
         token=jwt.encode(claims, secret, algorithm="HS256"), expires_at=datetime.fromtimestamp(expires, UTC)
     )

@@ -10,10 +10,10 @@ from litestar.config.csrf import CSRFConfig
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.middleware.base import ASGIMiddleware
-from litestar.middleware.csrf import CSRFMiddleware
+from litestar.middleware.csrf import CSRFMiddleware, generate_csrf_token
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from jasaweb_rt.auth.authentication import bearer_token
+from jasaweb_rt.auth.authentication import FindKeys, bearer_token
 
 __all__ = ["CookieCSRF"]
 
@@ -26,9 +26,8 @@ class CookieCSRF(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
     exclude_opt_key = "exclude_from_csrf"
 
-    def __init__(self, secret: str) -> None:
-        self._plain = CSRFConfig(secret=secret)
-        self._secure = CSRFConfig(secret=secret, cookie_secure=True)
+    def __init__(self, find_keys: FindKeys) -> None:
+        self._find_keys = find_keys
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Lets the request pass, or refuses it by 403."""
@@ -37,5 +36,16 @@ class CookieCSRF(ASGIMiddleware):
         if bearer_token(connection.headers) is not None or (changes_state and scope.get("user") is None):
             await next_app(scope, receive, send)
             return
-        config = self._secure if scope["scheme"] == "https" else self._plain
-        await CSRFMiddleware(next_app, config)(scope, receive, send)
+        secret = self._find_keys(connection).current.csrf_secret
+        config = CSRFConfig(secret=secret, cookie_secure=scope["scheme"] == "https")
+        await _Renewing(next_app, config)(scope, receive, send)
+
+
+class _Renewing(CSRFMiddleware):
+    """Replaces a cookie that does not hold, for its key was replaced; a browser would keep it, and be refused by it."""
+
+    def create_send_wrapper(self, send: Send, token: str, csrf_cookie: str | None) -> Send:
+        """Sets the cookie where there is none, or none that holds."""
+        if csrf_cookie is not None and self._decode_csrf_token(csrf_cookie) is None:
+            csrf_cookie, token = None, generate_csrf_token(secret=self.config.secret)
+        return super().create_send_wrapper(send, token, csrf_cookie)

@@ -15,6 +15,8 @@ class CatchUpRequest(msgspec.Struct, frozen=True, gc=False):
     user_id: str
     after: int | None = None
     """The seq after which everything is wanted; None: nothing, the session starts at the head."""
+    session_id: str | None = None
+    """The session that the connection stands for, where that is known."""
 
 
 class CatchUp(msgspec.Struct, frozen=True, gc=False):
@@ -24,6 +26,8 @@ class CatchUp(msgspec.Struct, frozen=True, gc=False):
     user_id: str
     role: str | None
     """Role of the user now; None where there is no such user (any more)."""
+    ended: bool
+    """Whether the session was ended before its time."""
     head_seq: int
     unread: int
     rev: int
@@ -38,11 +42,12 @@ class CatchUp(msgspec.Struct, frozen=True, gc=False):
 
 
 _CATCH_UP = f"""
-select r.n, u.role::text as role,
+select r.n, u.role::text as role, e.session_id is not null as ended,
        coalesce(c.head_seq, 0) as head_seq, coalesce(c.unread, 0) as unread, coalesce(c.rev, 0) as rev,
        waiting.count as waiting, page.*
-from unnest($1::text[], $2::bigint[]) with ordinality as r (user_id, after, n)
+from unnest($1::text[], $2::bigint[], $4::text[]) with ordinality as r (user_id, after, session_id, n)
 left join public.users u on u.id = r.user_id
+left join jasaweb_rt.ended_sessions e on e.user_id = r.user_id and e.session_id = r.session_id
 left join jasaweb_rt.counters c on c.user_id = r.user_id
 left join lateral (
   select count(*) from jasaweb_rt.feed f where f.user_id = r.user_id and f.seq > coalesce(r.after, c.head_seq)
@@ -63,7 +68,13 @@ order by r.n, page.seq
 
 async def catch_up(connection: asyncpg.Connection, requests: Sequence[CatchUpRequest], limit: int) -> list[CatchUp]:
     """Answers all `requests`, in their order, by one statement; at most `limit` notifications for each."""
-    rows = await connection.fetch(_CATCH_UP, [r.user_id for r in requests], [r.after for r in requests], limit)
+    rows = await connection.fetch(
+        _CATCH_UP,
+        [r.user_id for r in requests],
+        [r.after for r in requests],
+        limit,
+        [r.session_id for r in requests],
+    )
     answers: list[CatchUp] = []
     begin = 0
     for number, request in enumerate(requests, start=1):
@@ -77,6 +88,7 @@ async def catch_up(connection: asyncpg.Connection, requests: Sequence[CatchUpReq
                 connection_id=request.connection_id,
                 user_id=request.user_id,
                 role=first["role"],
+                ended=first["ended"],
                 head_seq=head,
                 unread=first["unread"],
                 rev=first["rev"],

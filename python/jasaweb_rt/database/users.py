@@ -32,7 +32,7 @@ class NewUser(msgspec.Struct, frozen=True):
 async def find_by_id(connection: asyncpg.Connection, user_id: str) -> User | None:
     """The user with this id, or None."""
     row = await connection.fetchrow("select id, email, name, role::text from public.users where id = $1", user_id)
-    return None if row is None else _user(row)
+    return None if row is None else user_of(row)
 
 
 async def find_by_email(connection: asyncpg.Connection, email: str) -> tuple[User, str] | None:
@@ -40,7 +40,7 @@ async def find_by_email(connection: asyncpg.Connection, email: str) -> tuple[Use
     row = await connection.fetchrow(
         "select id, email, name, role::text, password from public.users where email = $1", email
     )
-    return None if row is None else (_user(row), row["password"])
+    return None if row is None else (user_of(row), row["password"])
 
 
 async def list_ids_by_role(connection: asyncpg.Connection, role: Role | None) -> list[str]:
@@ -85,7 +85,7 @@ async def search(
         *(role, without, words, by_email, limit, offset),
     )
     total = await connection.fetchval(f"select count(*) {matching}", role, without, words, by_email)
-    return [_user(row) for row in rows], total
+    return [user_of(row) for row in rows], total
 
 
 async def count_except(connection: asyncpg.Connection, emails: Sequence[str]) -> int:
@@ -113,5 +113,6 @@ async def insert_missing(connection: asyncpg.Connection, users: Sequence[NewUser
     return [row["id"] for row in rows]
 
 
-def _user(row: asyncpg.Record) -> User:
+def user_of(row: asyncpg.Record) -> User:
+    """The user in a row with the columns `id`, `email`, `name`, `role`."""
     return User(id=row["id"], email=row["email"], name=row["name"], role=row["role"])

@@ -8,3 +8,7 @@ pub(crate) enum Role {
     /// Everybody else.
     Client,
 }
+
+/// One session of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionId;

@@ -9,7 +9,10 @@ use pyo3::{
     types::{PyBytes, PyString},
 };
 
-use crate::{config::Origins, token::TokenVerifier};
+use crate::{
+    config::Origins,
+    token::{Identity, Role, SessionId, TokenVerifier},
+};
 
 /// A key: `bytes` as they are, `str` as UTF-8.
 pub(super) fn secret(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
@@ -31,6 +34,18 @@ pub(super) fn max_connections(py: Python<'_>) -> PyResult<usize> {
 pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
         .map_err(|_| PyValueError::new_err(format!("{name}: must be a number of seconds, 0 or more")))
+}
+
+/// A role as the database spells it.
+pub(super) fn role(text: &str) -> PyResult<Role> {
+    Role::parse(text)
+        .ok_or_else(|| PyValueError::new_err(format!("role: {text:?} is neither \"admin\" nor \"client\"")))
+}
+
+/// A session as tokens name it.
+pub(super) fn session_id(text: &str) -> PyResult<SessionId> {
+    SessionId::parse(text)
+        .ok_or_else(|| PyValueError::new_err("session_id: must be 16 hexadecimal digits in lower case, not all 0"))
 }
 
 /// `*`, or a list of origins; an empty list allows the same origin alone.
@@ -56,7 +71,11 @@ pub(super) fn networks(values: &[String]) -> PyResult<Vec<IpNet>> {
         .collect()
 }
 
-/// Checks a connection token at Unix time `now`: `(user_id, role, name, session_exp)`. `ValueError` names what is wrong.
+/// User id, role, name, end of the session, session.
+type Claims = (String, &'static str, String, Option<u64>, Option<String>);
+
+/// Checks a connection token at Unix time `now`: `(user_id, role, name, session_exp, session_id)`. `ValueError` names what
+/// is wrong.
 #[pyfunction]
 #[pyo3(signature = (token, secret, *, previous=None, now))]
 pub(super) fn verify_token(
@@ -64,9 +83,11 @@ pub(super) fn verify_token(
     secret: &Bound<'_, PyAny>,
     previous: Option<&Bound<'_, PyAny>>,
     now: f64,
-) -> PyResult<(String, &'static str, String, Option<u64>)> {
+) -> PyResult<Claims> {
     let previous = previous.map(self::secret).transpose()?;
     let verifier = TokenVerifier::new(&self::secret(secret)?, previous.as_deref());
     let identity = verifier.verify(token, now).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    Ok((identity.user_id.to_string(), identity.role.as_str(), identity.name.to_string(), identity.session_expires_at))
+    let Identity { user_id, role, name, session_expires_at, session_id } = identity;
+    let session_id = session_id.map(|id| id.to_string());
+    Ok((user_id.to_string(), role.as_str(), name.to_string(), session_expires_at, session_id))
 }

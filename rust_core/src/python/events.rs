@@ -48,6 +48,7 @@ pub(super) struct SyncRequest {
     after: Option<u64>,
     epoch: Option<String>,
     first: bool,
+    session_id: Option<String>,
 }
 
 impl SyncRequest {
@@ -104,9 +105,10 @@ pub(super) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
             let (user_id, role) = (user_id.to_string(), role.as_str());
             Py::new(py, ClientFrame { connection_id, user_id, role, frame })?.into_any()
         }
-        Event::SyncRequest { connection_id, user_id, asked: Asked { after, first }, epoch } => {
+        Event::SyncRequest { connection_id, user_id, asked: Asked { after, first }, epoch, session_id } => {
             let (user_id, epoch) = (user_id.to_string(), epoch.map(String::from));
-            Py::new(py, SyncRequest { connection_id, user_id, after, epoch, first })?.into_any()
+            let session_id = session_id.map(|id| id.to_string());
+            Py::new(py, SyncRequest { connection_id, user_id, after, epoch, first, session_id })?.into_any()
         }
         Event::Log { level, target, message } => {
             let level = match level {

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     close::CloseReason,
-    command::{Audience, DurableFrame, ReadFrame, SyncAnswer},
+    command::{Audience, DurableFrame, ReadFrame, Standing, SyncAnswer},
     config::Config,
     error::Error,
     events::{Event, EventQueue},
@@ -334,8 +334,7 @@ impl FanoutServer {
         preface: Option<&Bound<'_, PyAny>>,
         frames: Vec<(u64, Bound<'_, PyAny>)>,
     ) -> PyResult<bool> {
-        let role = Role::parse(role)
-            .ok_or_else(|| PyValueError::new_err(format!("role: {role:?} is neither \"admin\" nor \"client\"")))?;
+        let role = config::role(role)?;
         let preface = preface.map(|preface| self.frame(preface)).transpose()?;
         let frames =
             frames.into_iter().map(|(seq, frame)| Ok((seq, self.frame(&frame)?))).collect::<PyResult<Vec<_>>>()?;
@@ -347,8 +346,28 @@ impl FanoutServer {
         Ok(self.hub()?.refuse(connection_id, self.frame(frame)?)?)
     }
 
-    fn extend_session(&self, connection_id: &str, expires_at: Option<u64>) -> PyResult<bool> {
-        Ok(self.hub()?.extend_session(connection_id, expires_at)?)
+    #[pyo3(signature = (connection_id, expires_at, session_id=None))]
+    fn extend_session(&self, connection_id: &str, expires_at: Option<u64>, session_id: Option<&str>) -> PyResult<bool> {
+        let session_id = session_id.map(config::session_id).transpose()?;
+        Ok(self.hub()?.extend_session(connection_id, expires_at, session_id)?)
+    }
+
+    fn heed(&self, items: Vec<(String, Option<String>, Vec<String>)>) -> PyResult<()> {
+        let standings = items
+            .iter()
+            .map(|(user_id, role, ended)| {
+                let role = role.as_deref().map(config::role).transpose()?;
+                let ended = ended.iter().map(|id| config::session_id(id)).collect::<PyResult<_>>()?;
+                Ok(Standing { user_id: user_id.as_str(), role, ended })
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok(self.hub()?.heed(standings)?)
+    }
+
+    #[pyo3(signature = (current, previous=None))]
+    fn set_token_secrets(&self, current: &Bound<'_, PyAny>, previous: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let (current, previous) = (config::secret(current)?, previous.map(config::secret).transpose()?);
+        Ok(self.server()?.set_token_secrets(&current, previous.as_deref())?)
     }
 
     fn set_draining(&self, draining: bool) -> PyResult<()> {

@@ -30,6 +30,7 @@ impl Session {
             user_id: Arc::clone(self.user_id()),
             asked: self.asked(),
             epoch: self.joining.borrow().as_ref().and_then(|joining| joining.epoch.clone()),
+            session_id: self.stands_for.get(),
         };
         self.asked_ms.set(if self.context.events.offer(request) { now.max(1) } else { 0 });
     }

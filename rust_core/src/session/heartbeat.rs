@@ -38,7 +38,7 @@ impl Session {
             }
             return Enqueued::Settled;
         }
-        if self.expires_at.get().is_some_and(|end| unix_now >= end) {
+        if unix_now >= self.expires_at.get() {
             self.begin_close(CloseReason::SessionExpired, now);
             return Enqueued::Settled;
         }

@@ -180,9 +180,9 @@ async fn what_a_socket_leaves_of_frames_that_were_sent_at_once_is_within_the_lim
 #[tokio::test]
 async fn a_session_ends_at_its_time_unless_it_was_moved() {
     let (session, _peer) = session(config()).await;
-    session.extend_session(Some(100));
+    session.extend_session(Some(100), None);
     beat(&session, 1, 99);
-    session.extend_session(Some(200));
+    session.extend_session(Some(200), None);
     beat(&session, 2, 199);
     assert_eq!(close_code(&session), None);
     beat(&session, 3, 200);
@@ -353,4 +353,42 @@ async fn a_lone_message_is_a_plain_object_and_arrays_are_counted() {
     let mut expected = [object(1).wire(), object(2).wire()].map(|wire| wire.to_vec()).concat();
     expected.extend_from_slice(b"\x81\x1a[{\"x\":\"xxx\"},{\"x\":\"xxxx\"}]");
     assert_eq!(received(&mut peer, expected.len()), expected);
+}
+
+fn standing(role: Option<Role>, ended: &[&str]) -> Standing {
+    let ended = ended.iter().map(|id| SessionId::parse(id).unwrap()).collect();
+    Standing { user_id: "user-1".into(), role, ended }
+}
+
+#[tokio::test]
+async fn a_session_acts_in_its_users_role_of_now_once_it_was_answered() {
+    let (session, _peer) = session(Config { sync: true, ..config() }).await;
+    session.heed(&standing(Some(Role::Admin), &[]), LATER);
+    assert!(!session.is_in_audience(Role::Admin), "before its answer it is in no audience");
+    session.ask(LATER);
+    session.answer(session.asked(), answer(0, 0, Vec::new()), LATER);
+    assert!(session.is_in_audience(Role::Client));
+    session.heed(&standing(Some(Role::Admin), &[]), LATER);
+    assert!(session.is_in_audience(Role::Admin) && !session.is_in_audience(Role::Client));
+    assert_eq!((session.role(), close_code(&session)), (Role::Admin, None));
+}
+
+#[tokio::test]
+async fn a_session_goes_with_its_user_and_no_sooner() {
+    let (session, _peer) = session(config()).await;
+    session.heed(&standing(Some(Role::Client), &["00000000000000aa"]), LATER);
+    assert_eq!(close_code(&session), None);
+    session.heed(&standing(None, &[]), LATER);
+    assert_eq!(close_code(&session), Some(1008));
+}
+
+#[tokio::test]
+async fn a_connection_goes_with_the_session_that_it_stands_for() {
+    let (session, _peer) = session(config()).await;
+    session.extend_session(None, SessionId::parse("00000000000000aa"));
+    session.extend_session(None, SessionId::parse("00000000000000bb"));
+    session.heed(&standing(Some(Role::Client), &["00000000000000aa"]), LATER);
+    assert_eq!(close_code(&session), None);
+    session.heed(&standing(Some(Role::Client), &["00000000000000cc", "00000000000000bb"]), LATER);
+    assert_eq!(close_code(&session), Some(4001));
 }

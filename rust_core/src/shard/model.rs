@@ -191,7 +191,7 @@ impl World {
             Order::Expire(peer) => {
                 let chosen = self.pick(*peer);
                 self.peers[chosen].may_be_closed(CloseReason::SessionExpired.code());
-                vec![Command::ExtendSession(self.peers[chosen].number, Some(0))]
+                vec![Command::ExtendSession(self.peers[chosen].number, Some(0), None)]
             }
             Order::Drain => {
                 self.peers.iter_mut().for_each(|peer| peer.may_be_closed(1001));

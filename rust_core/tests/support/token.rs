@@ -15,9 +15,14 @@ pub(crate) fn now() -> u64 {
 
 /// A token of these claims.
 pub(crate) fn signed(claims: &Value) -> String {
+    signed_with(SECRET, claims)
+}
+
+/// A token of these claims, under another key.
+pub(crate) fn signed_with(secret: &str, claims: &Value) -> String {
     let header = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let signing_input = format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
-    let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap().chain_update(&signing_input);
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap().chain_update(&signing_input);
     format!("{signing_input}.{}", BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 

@@ -1,15 +1,22 @@
 """Log-in, sessions, connection tokens, CSRF."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import jwt
 import pytest
+from litestar.middleware.csrf import generate_csrf_token
 
+from jasaweb_rt.auth import session_jwt
+from jasaweb_rt.database.pool import acquire
+from jasaweb_rt.gateway import Gateway
+from jasaweb_rt.upkeep import Upkeep
 from tests.integration.http.conftest import Client
 from tests.support import tokens
 from tests.support.people import PASSWORD, SECRET, bearer, session_token
+from tests.support.sockets import closed, frame, opened
 
 LOG_IN = {"email": "client@jasaweb.test", "password": PASSWORD}
 ORIGIN = {"Origin": "http://rt.test"}
@@ -201,3 +208,79 @@ async def test_log_out_clears_the_cookie(client: Client) -> None:
     assert (response.status_code, response.content) == (204, b"")
     assert 'auth_token="";' in response.headers["set-cookie"]
     assert "Max-Age=0" in response.headers["set-cookie"]
+
+
+async def test_who_has_logged_out_is_out_however_the_token_is_spelled(client: Client) -> None:
+    session, other = session_token("client"), session_token("client")
+    assert session != other
+    # The same in other letters, which PyJWT lets through, too.
+    spellings = [session, session + "="]
+    assert [session_jwt.verify(spelled, SECRET).id for spelled in spellings] == ["client", "client"]
+    for _ in range(2):
+        headers = {"Authorization": f"Bearer {session}"}
+        assert (await client.post("/api/auth/logout", headers=headers)).status_code == 204
+    for spelled in spellings:
+        for headers in ({"Authorization": f"Bearer {spelled}"}, {"Cookie": f"auth_token={spelled}"}):
+            assert (await client.get("/api/auth/me", headers=headers)).status_code == 401
+            assert (await client.post("/api/websocket/token", headers=headers)).status_code == 401
+    assert (await client.get("/api/auth/me", headers={"Authorization": f"Bearer {other}"})).status_code == 200
+
+
+async def test_a_log_out_closes_the_sockets_of_its_session_alone(client: Client, gateway: Gateway) -> None:
+    async def token_of(session: str) -> str:
+        response = await client.post("/api/websocket/token", headers={"Authorization": f"Bearer {session}"})
+        return str(response.json()["token"])
+
+    first, second = session_token("client"), session_token("client")
+    async with (
+        opened(gateway.server, "client", token=await token_of(first)) as one,
+        opened(gateway.server, "client", token=await token_of(first)) as another,
+        opened(gateway.server, "client", token=await token_of(second)) as elsewhere,
+    ):
+        unused = await token_of(first)
+        await client.post("/api/auth/logout", headers={"Authorization": f"Bearer {first}"})
+        assert await closed(one) == await closed(another) == (4001, "Session expired")
+        async with opened(gateway.server, "client", token=unused) as late:
+            assert await closed(late) == (4001, "Session expired")
+        assert (await frame(elsewhere))["type"] == "sync"
+        gateway.server.broadcast_to_all('{"still":"here"}')
+        assert await frame(elsewhere) == {"still": "here"}
+
+
+async def test_a_session_without_end_can_be_ended(client: Client, connection: asyncpg.Connection) -> None:
+    token = jwt.encode({"id": "client", "exp": 10**18}, SECRET, algorithm="HS256")
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await client.post("/api/auth/logout", headers=headers)).status_code == 204
+    assert (await client.get("/api/auth/me", headers=headers)).status_code == 401
+    assert await connection.fetchval("select count(*) from jasaweb_rt.ended_sessions") == 1
+
+
+async def test_an_ended_session_is_forgotten_when_it_would_be_over(
+    pool: asyncpg.Pool, connection: asyncpg.Connection
+) -> None:
+    for number, age in enumerate(("-1 day", "55 min", "2 h", "3 days")):
+        await connection.execute(
+            "insert into jasaweb_rt.ended_sessions values ('client', $1, now() - cast($2::text as interval))",
+            str(number),
+            age,
+        )
+    upkeep = Upkeep(lambda: acquire(pool), "node", retention_days=0, on_lapse=lambda: None)
+    task = asyncio.create_task(upkeep.run_retention())
+    kept = "select array_agg(session_id order by session_id) from jasaweb_rt.ended_sessions"
+    async with asyncio.timeout(20):
+        while await connection.fetchval(kept) != ["0", "1"]:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_csrf_cookie_of_another_key_is_replaced(client: Client) -> None:
+    stale = generate_csrf_token(secret="the key before")
+    cookie = {"Cookie": f"auth_token={session_token('client')}; csrftoken={stale}"}
+    refused = await client.post("/api/notifications/read", json={"upTo": 1}, headers={**cookie, "x-csrftoken": stale})
+    assert refused.status_code == 403
+    fresh = (await client.get("/api/projects", headers=cookie)).cookies["csrftoken"]
+    cookie = {"Cookie": f"auth_token={session_token('client')}; csrftoken={fresh}"}
+    taken = await client.post("/api/notifications/read", json={"upTo": 1}, headers={**cookie, "x-csrftoken": fresh})
+    assert taken.status_code == 200
+    assert "csrftoken" not in (await client.get("/api/projects", headers=cookie)).cookies
