@@ -16,7 +16,7 @@ from litestar.exceptions import ImproperlyConfiguredException
 from litestar.plugins import InitPlugin
 
 from jasaweb_rt.config import Settings
-from jasaweb_rt.database.migrations import migrate, pending
+from jasaweb_rt.database.migrations import migrate_for, pending
 from jasaweb_rt.database.pool import create_pool
 from jasaweb_rt.exceptions import ConfigurationError, MigrationError, RealtimeError, ServerStoppedError
 from jasaweb_rt.gateway import Gateway, open_gateway
@@ -130,7 +130,7 @@ class RealtimePlugin(InitPlugin):
 
     async def _prepare_database(self, url: str) -> None:
         if self._migrate:
-            for name in await migrate(self._settings.migrate_url or url):
+            for name in await migrate_for(url, self._settings.migrate_url):
                 logger.info("applied migration %s", name)
         elif missing := await pending(url):
             raise MigrationError(

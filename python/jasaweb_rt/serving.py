@@ -26,7 +26,7 @@ from jasaweb_rt import demo
 from jasaweb_rt.app import create_app
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database.embedded import EmbeddedPostgres
-from jasaweb_rt.database.migrations import migrate
+from jasaweb_rt.database.migrations import migrate_for
 from jasaweb_rt.database.pool import acquire, create_pool
 from jasaweb_rt.exceptions import RealtimeError
 from jasaweb_rt.gateway import Gateway
@@ -166,7 +166,7 @@ class Server:
     async def _prepare_database(self, database_url: str) -> None:
         if self._postgres is not None:
             await self._postgres.wait_ready()
-        for name in await migrate(self._settings.migrate_url or database_url):
+        for name in await migrate_for(database_url, self._settings.migrate_url):
             logger.info("applied migration %s", name)
 
     async def _serve_http(self, gateway: Gateway, services: Services, stop: asyncio.Event) -> None:

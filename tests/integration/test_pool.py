@@ -33,8 +33,10 @@ async def test_every_connection_is_set_up_alike(database_url: str, pool: asyncpg
         for connection in (single, pooled):
             assert await connection.fetchval("show timezone") == "UTC"
             assert await connection.fetchval("show jit") == "off"
+            assert await connection.fetchval("show idle_in_transaction_session_timeout") == "1min"
             assert await connection.fetchval("select $1::jsonb", {"a": [1, None, "ü"]}) == {"a": [1, None, "ü"]}
         assert await pooled.fetchval("show statement_timeout") == "30s"
+        assert await pooled.fetchval("show lock_timeout") == "10s"
     assert await single.fetchval("show statement_timeout") == "5s"
     assert await single.fetchval("show lock_timeout") == "2500ms"
     assert await single.fetchval("show application_name") == "one"

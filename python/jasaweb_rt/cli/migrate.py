@@ -13,11 +13,15 @@ __all__ = ["migrate"]
 
 @click.command("migrate")
 @click.option("--check", is_flag=True, help="Change nothing; say what is missing, and exit with 1 if anything is.")
+@click.option("--grant-to", metavar="ROLE", help="Give this role what a server needs to run, and no more.")
 @click.pass_context
-def migrate(context: click.Context, check: bool) -> None:
+def migrate(context: click.Context, check: bool, grant_to: str | None) -> None:
     """Brings the database to the version that this program needs."""
+    if check and grant_to is not None:
+        raise click.UsageError("--check changes nothing, so it cannot go with --grant-to.")
     log_to_stderr(context)
-    with reachable_database(load_settings()) as url:
+    settings = load_settings()
+    with reachable_database(settings) as url:
         if check:
             missing = asyncio.run(migrations.pending(url))
             for name in missing:
@@ -26,7 +30,10 @@ def migrate(context: click.Context, check: bool) -> None:
                 context.exit(1)
             click.echo("Nothing is missing.")
         else:
-            applied = asyncio.run(migrations.migrate(url))
+            if grant_to is None and settings.database_url is not None:
+                applied = asyncio.run(migrations.migrate_for(settings.database_url, settings.migrate_url))
+            else:
+                applied = asyncio.run(migrations.migrate(url, grant_to=grant_to))
             for name in applied:
                 click.echo(f"applied {name}")
             if not applied:

@@ -10,6 +10,7 @@ CONCURRENTLY) that does no harm when it is run again, since a crash may come bet
 import asyncio
 import hashlib
 import importlib.resources
+import logging
 import re
 import time
 from importlib.resources.abc import Traversable
@@ -18,15 +19,25 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from jasaweb_rt.database import grants
 from jasaweb_rt.database.errors import is_unavailable, unavailable
 from jasaweb_rt.database.pool import connect, describe
 from jasaweb_rt.exceptions import MigrationError
+
+logger = logging.getLogger(__name__)
 
 MIGRATION_LOCK: Final = 0x6A61736177656203
 """Advisory lock of whoever migrates: "jasaweb", 3."""
 
 _OLDEST_POSTGRES = 14
 _TRIGGERS = frozenset({"jasaweb_rt_inserted", "jasaweb_rt_updated", "jasaweb_rt_deleted", "jasaweb_rt_truncated"})
+# Not by to_regclass, which a role without rights on the schema may not ask.
+_HAS_RECORD = """
+    select exists (
+      select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = 'jasaweb_rt' and c.relname = 'migrations'
+    )
+"""
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _NO_TRANSACTION = "-- no-transaction"
 _LOCK_TIMEOUT = "5s"
@@ -74,8 +85,17 @@ def load_migrations(directory: Traversable | None = None) -> list[Migration]:
     return migrations
 
 
-async def migrate(url: str, *, directory: Traversable | None = None, turn_seconds: float = _TURN_SECONDS) -> list[str]:
+async def migrate(
+    url: str,
+    *,
+    directory: Traversable | None = None,
+    turn_seconds: float = _TURN_SECONDS,
+    grant_to: str | None = None,
+) -> list[str]:
     """Applies what is missing and returns the names of the files that this call applied.
+
+    Where nothing is missing, nothing is written, so a role that only runs may call it too. `grant_to` is a role that is
+    then given the rights of a running server, as far as it has not got them (`database.grants`).
 
     Waits up to `turn_seconds` for another process that migrates. `MigrationError`: a file failed (and was rolled back),
     was edited after it was applied, or the database is older than PostgreSQL 14 or newer than this version of the
@@ -85,23 +105,27 @@ async def migrate(url: str, *, directory: Traversable | None = None, turn_second
     connection = await _connect(url)
     try:
         await _take_turn(connection, turn_seconds)
-        await connection.execute(
-            """
-            create schema if not exists jasaweb_rt;
-            create table if not exists jasaweb_rt.migrations (
-              version integer primary key,
-              name text not null,
-              checksum text not null,
-              applied_at timestamptz not null default now(),
-              duration_ms integer not null
-            );
-            """
-        )
+        if not await connection.fetchval(_HAS_RECORD):
+            await connection.execute(
+                """
+                create schema if not exists jasaweb_rt;
+                create table jasaweb_rt.migrations (
+                  version integer primary key,
+                  name text not null,
+                  checksum text not null,
+                  applied_at timestamptz not null default now(),
+                  duration_ms integer not null
+                );
+                """
+            )
         missing = _missing(migrations, await _applied(connection))
         for migration in missing:
             await _apply(connection, migration)
         if directory is None:
             await _check_triggers(connection)
+        if grant_to is not None:
+            for statement in await grants.grant(connection, grant_to):
+                logger.info("%s", statement)
         return [migration.name for migration in missing]
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise _as_ours(error, url, connection) from error
@@ -110,12 +134,24 @@ async def migrate(url: str, *, directory: Traversable | None = None, turn_second
         await _close(connection)
 
 
+async def migrate_for(url: str, migrate_url: str | None) -> list[str]:
+    """As `migrate`, as the role of `migrate_url` where there is one; that of `url` is then given its rights to run."""
+    if migrate_url is None:
+        return await migrate(url)
+    connection = await connect(url, application_name="jasaweb-rt migrate")
+    try:
+        role = await grants.role_of(connection)
+    finally:
+        await _close(connection)
+    return await migrate(migrate_url, grant_to=role)
+
+
 async def pending(url: str, *, directory: Traversable | None = None) -> list[str]:
     """Names of the files that `migrate` would apply; changes nothing. Raises as `migrate` does."""
     migrations = load_migrations(directory)
     connection = await _connect(url)
     try:
-        exists = await connection.fetchval("select to_regclass('jasaweb_rt.migrations') is not null")
+        exists = await connection.fetchval(_HAS_RECORD)
         missing = _missing(migrations, await _applied(connection) if exists else {})
         if directory is None and not missing:
             await _check_triggers(connection)
@@ -246,5 +282,8 @@ def _as_ours(error: Exception, url: str, connection: asyncpg.Connection) -> Exce
     if is_unavailable(error, connection):
         return unavailable(error, describe(url))
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return MigrationError(f"{error.message}; migrate as a role that may create (JASAWEB_RT_MIGRATE_URL)")
+        return MigrationError(
+            f"{error.message}; migrate as a role that may create (JASAWEB_RT_MIGRATE_URL), and let it give this one "
+            "its rights: `jasaweb-rt migrate --grant-to ROLE`"
+        )
     return MigrationError(f"The migrations could not be applied: {error}")

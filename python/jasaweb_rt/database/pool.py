@@ -21,6 +21,8 @@ Connect = Callable[[], contextlib.AbstractAsyncContextManager[asyncpg.Connection
 _CONNECT_SECONDS = 10.0
 _STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 10.0
+# We never wait for anybody in a transaction; a process that was stopped in one must not keep its locks.
+_IDLE_IN_TRANSACTION_SECONDS = 60
 
 # Moments travel as microseconds since 2000, https://www.postgresql.org/docs/current/datatype-datetime.html
 _MOMENT_ZERO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -109,6 +111,7 @@ def _options(
             "jit": "off",
             "statement_timeout": str(int(statement_seconds * 1000)),
             "lock_timeout": str(int(lock_seconds * 1000)),
+            "idle_in_transaction_session_timeout": f"{_IDLE_IN_TRANSACTION_SECONDS}s",
             # A peer that lost its power is found dead in some 10 s, and its locks with it.
             "tcp_keepalives_idle": "5",
             "tcp_keepalives_interval": "2",
