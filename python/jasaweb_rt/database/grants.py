@@ -47,6 +47,7 @@ RIGHTS: Final = (
     Right("public.websocket_messages", _ALL),
     # Ours; counters and feed are the triggers' to write.
     Right("jasaweb_rt.counters", ("select",)),
+    Right("jasaweb_rt.ended_sessions", _ALL),
     Right("jasaweb_rt.epoch", ("select",)),
     Right("jasaweb_rt.feed", ("select",)),
     Right("jasaweb_rt.migrations", ("select",)),
