@@ -133,7 +133,7 @@ class Sync:
         async with self._connect() as connection:
             if self._epoch is None:
                 self._epoch = await feed.epoch(connection)
-            answers = await feed.catch_up(connection, asked, _PAGE)
+            answers = await feed.catch_up(connection, asked, _PAGE, self._page_bytes)
         answered = []
         for request, answer in zip(requests, answers, strict=True):
             if request.connection_id in self._outdated:

@@ -87,7 +87,7 @@ async def test_a_plan_that_was_made_for_small_tables_is_good_for_large_ones(
     early.add_log_listener(lambda _, message: plans.append(message.message))
     works: list[Callable[[], Awaitable[object]]] = [
         lambda: outbox.read_on(early, 10),
-        lambda: feed.catch_up(early, [feed.CatchUpRequest("c", "user-1", 0)], 20),
+        lambda: feed.catch_up(early, [feed.CatchUpRequest("c", "user-1", 0)], 20, 1_000_000),
         lambda: notifications.inbox(early, "user-1", 0, 20),
         lambda: message_log.add_many(early, [SentRange("node-1", "user-1", 1, 1, 0, 0.0)]),
     ]

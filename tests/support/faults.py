@@ -14,6 +14,9 @@ from tests.support.live_sockets import socket_of
 from tests.support.program import TOKEN_SECRET
 from tests.support.sockets import WAIT_SECONDS, frame
 
+RECOVERY_SECONDS = 90.0
+"""For a database to be started again, and everything to connect to it, with pauses of 5 s and a memory of 15 s."""
+
 CONDITIONS = ("database", "relay", "listener", "disk")
 """What `/readyz` names, beside `draining`."""
 
@@ -45,7 +48,7 @@ async def until_failing(http: httpx.AsyncClient, *names: str) -> None:
 
 async def until_ready(http: httpx.AsyncClient) -> None:
     """Waits until nothing fails any more."""
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(RECOVERY_SECONDS):
         while await failing(http):
             await asyncio.sleep(0.05)
 

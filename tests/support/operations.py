@@ -118,9 +118,9 @@ INBOX = [
 ]
 
 DELIVERY = [
-    _call(feed.catch_up, _asks(None), 100, rows=100, of="of 100 at the head"),
-    _call(feed.catch_up, _asks(15), 100, rows=500, of="of 100 who resume"),
-    _call(feed.catch_up, [CatchUpRequest("c", "heavy", LAST - 500)], 100, rows=500, of="of one far back"),
+    _call(feed.catch_up, _asks(None), 100, 1_000_000, rows=100, of="of 100 at the head"),
+    _call(feed.catch_up, _asks(15), 100, 1_000_000, rows=500, of="of 100 who resume"),
+    _call(feed.catch_up, [CatchUpRequest("c", "heavy", LAST - 500)], 100, 1_000_000, rows=500, of="of one far back"),
     _call(feed.heads, PEOPLE, rows=100),
     _call(feed.epoch),
     _call(outbox.read_on, 1),

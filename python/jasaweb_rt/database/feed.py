@@ -53,27 +53,41 @@ left join lateral (
   select count(*) from jasaweb_rt.feed f where f.user_id = r.user_id and f.seq > coalesce(r.after, c.head_seq)
 ) waiting on true
 left join lateral (
-  select f.seq, {ENTRY_COLUMNS}
-  from (
-    select f.user_id, f.seq, f.notification_id from jasaweb_rt.feed f
-    where f.user_id = r.user_id and f.seq > coalesce(r.after, c.head_seq) order by f.seq limit $3
-  ) f
-  left join lateral (
-    select n.* from public.real_time_notifications n where n.id = f.notification_id offset 0
-  ) n on n.user_id = f.user_id
+  select sized.* from (
+    select e.*, sum(octet_length(e.title) + octet_length(e.message) + coalesce(octet_length(e.data), 0))
+                over (order by e.seq rows between unbounded preceding and 1 preceding) as bytes_before
+    from (
+      select f.seq, {ENTRY_COLUMNS}
+      from (
+        select f.user_id, f.seq, f.notification_id from jasaweb_rt.feed f
+        where f.user_id = r.user_id and f.seq > coalesce(r.after, c.head_seq) order by f.seq limit $3
+      ) f
+      left join lateral (
+        select n.* from public.real_time_notifications n where n.id = f.notification_id offset 0
+      ) n on n.user_id = f.user_id
+    ) e
+  ) sized
+  where sized.bytes_before is null or sized.bytes_before < $5
 ) page on true
 order by r.n, page.seq
 """  # noqa: S608  # the columns are ours
 
 
-async def catch_up(connection: asyncpg.Connection, requests: Sequence[CatchUpRequest], limit: int) -> list[CatchUp]:
-    """Answers all `requests`, in their order, by one statement; at most `limit` notifications for each."""
+async def catch_up(
+    connection: asyncpg.Connection, requests: Sequence[CatchUpRequest], limit: int, limit_bytes: int
+) -> list[CatchUp]:
+    """Answers all `requests`, in their order, by one statement.
+
+    For each there are at most `limit` notifications, and no more once those have `limit_bytes` of text together; one
+    there always is.
+    """
     rows = await connection.fetch(
         _CATCH_UP,
         [r.user_id for r in requests],
         [r.after for r in requests],
         limit,
         [r.session_id for r in requests],
+        limit_bytes,
     )
     answers: list[CatchUp] = []
     begin = 0
