@@ -15,6 +15,7 @@ __all__ = [
     "FanoutServer",
     "HandshakeRefusals",
     "Histogram",
+    "HttpRefusals",
     "LoadClient",
     "LoadReport",
     "LogRecord",
@@ -122,6 +123,27 @@ class HandshakeRefusals:
     """Close 1008: no token, or one that does not hold."""
 
 @final
+class HttpRefusals:
+    """What plain HTTP was refused since `start`, by reason."""
+
+    address_full: int
+    """429 to its first request: an address with all the connections that it may have."""
+    displaced: int
+    """Closed without an answer: had waited longest for its next request when most descriptors were in use."""
+    rate: int
+    """429: an address that makes requests too fast."""
+    requests_address_full: int
+    """429: an address with too many requests under way."""
+    requests_full: int
+    """503: too many requests under way in all."""
+    malformed: int
+    """400 or 501: what is no request, or could be read in two ways."""
+    too_large: int
+    """413 or 431: content or head."""
+    too_slow: int
+    """408, or closed: content that came too slowly, a response that was taken too slowly."""
+
+@final
 class Histogram:
     """How often something took how long, since `start`."""
 
@@ -163,6 +185,8 @@ class Drops:
     """Messages of clients for which too many events waited; each closed its connection with 1013."""
     client_refused: int
     """Calls of `refuse`, and of `acknowledge` where it was not believed, on a connection that was open."""
+    client_slow: int
+    """Messages of clients that were begun and not finished in time; each closed its connection with 1008."""
 
     events: int
     """Events, `Connected` first of all, that found the queue full. `ConnectionInfo`s are the truth."""
@@ -189,6 +213,11 @@ class Stats:
     handshakes_refused: int
     """All of `refusals` together."""
     refusals: HandshakeRefusals
+    http_connections: int
+    """Open now and no WebSockets, or not yet."""
+    http_refused: int
+    """All of `http_refusals` together."""
+    http_refusals: HttpRefusals
 
     frames_published: int
     """Frames that were sent or published, each once for each user or audience that it was for."""

@@ -265,8 +265,9 @@ def default_max_connections() -> int:
 def max_connections_for(open_files: int) -> int:
     """How many sockets fit into a limit of `open_files` (`ulimit -n`); 0, no bound, where that is unlimited.
 
-    A quarter of it, at most 512, is kept for the database, the web app and files.
+    A quarter of it, at most 1,024, is kept: for HTTP connections, requests on their way to the web app, the database
+    and files.
     """
     if open_files == resource.RLIM_INFINITY:
         return 0
-    return max(1, open_files - min(512, open_files // 4))
+    return max(1, open_files - min(1024, open_files // 4))

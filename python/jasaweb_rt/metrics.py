@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
-from jasaweb_rt._core import Drops, HandshakeRefusals, Histogram
+from jasaweb_rt._core import Drops, HandshakeRefusals, Histogram, HttpRefusals
 from jasaweb_rt.gateway import Gateway
 
 __all__ = ["Metrics"]
@@ -38,6 +38,7 @@ _COUNTERS = {
 _GAUGES = {
     "connections": "Open connections",
     "users": "Users with an open connection",
+    "http_connections": "Open connections that are no WebSockets, or not yet",
     "backlog_bytes": "Bytes of frames that wait for their shard",
     "queue_high_water_bytes": "The most bytes that have waited for one connection since the start",
     "backlog_high_water_bytes": "The most bytes of frames that have waited for one shard since the start",
@@ -52,6 +53,16 @@ _HANDSHAKE_REFUSALS = (
     "address_full",
     "server_full",
     "authentication",
+)
+_HTTP_REFUSALS = (
+    "address_full",
+    "displaced",
+    "rate",
+    "requests_address_full",
+    "requests_full",
+    "malformed",
+    "too_large",
+    "too_slow",
 )
 _FRAME_DROPS = ("slow_consumer", "no_pong", "closing", "disconnected", "duplicate", "superseded", "outdated")
 
@@ -83,6 +94,11 @@ class Metrics:
             "handshakes_refused",
             "WebSocket requests that were refused before the upgrade, or right behind it",
             _values(stats.refusals, _HANDSHAKE_REFUSALS),
+        )
+        yield _counter_by_reason(
+            "http_refused",
+            "Connections and requests of plain HTTP that were refused",
+            _values(stats.http_refusals, _HTTP_REFUSALS),
         )
         yield from _drops(stats.drops)
         yield from self._drops_of_the_gateway(stats.drops)
@@ -116,6 +132,7 @@ class Metrics:
                 "events_full": core.client_backlog,
                 "dispatch_full": gateway.client_frames_refused,
                 "content": core.client_refused,
+                "slow": core.client_slow,
             },
         )
         yield _counter(
@@ -171,5 +188,5 @@ def _histogram(name: str, meaning: str, histogram: Histogram) -> Metric:
     return HistogramMetricFamily(f"{_PREFIX}_{name}", meaning, buckets=buckets, sum_value=histogram.sum_seconds)
 
 
-def _values(source: Drops | HandshakeRefusals, names: tuple[str, ...]) -> dict[str, int]:
+def _values(source: Drops | HandshakeRefusals | HttpRefusals, names: tuple[str, ...]) -> dict[str, int]:
     return {name: getattr(source, name) for name in names}

@@ -1,8 +1,7 @@
 //! How many connections, how fast, and from where: the limits that are checked before a token is looked at.
 
 use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -11,9 +10,12 @@ use std::{
 };
 
 use governor::clock::DefaultClock;
-use parking_lot::Mutex;
 
-use crate::{config::Config, connect_rate::ConnectRate};
+use crate::{
+    address_counts::{AddressCounts, limit_key},
+    config::Config,
+    connect_rate::ConnectRate,
+};
 
 /// Seconds to wait that a client is told where nobody knows when a place becomes free.
 const RETRY_WHEN_FULL: u64 = 5;
@@ -37,10 +39,15 @@ impl Refusal {
     #[must_use]
     pub fn retry_after(self) -> u64 {
         match self {
-            Self::Rate { wait } => wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero()),
+            Self::Rate { wait } => whole_seconds(wait),
             Self::AddressFull | Self::ServerFull => RETRY_WHEN_FULL,
         }
     }
+}
+
+/// Seconds for `Retry-After`, rounded up, at least 1.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
 }
 
 /// How often each limit refused a connection, since the start.
@@ -58,10 +65,8 @@ pub struct RefusalCounts {
 #[derive(Debug)]
 pub struct Admission {
     max_connections: usize,
-    max_per_address: usize,
     open: AtomicUsize,
-    // One short look-up per connect and per close; a lock over it is never held across anything else.
-    open_by_address: Mutex<HashMap<IpAddr, usize>>,
+    open_by_address: AddressCounts,
     rate: Option<ConnectRate<DefaultClock>>,
     refused_by_rate: AtomicU64,
     refused_by_address: AtomicU64,
@@ -74,9 +79,8 @@ impl Admission {
     pub fn new(config: &Config) -> Self {
         Self {
             max_connections: config.max_connections,
-            max_per_address: config.max_connections_per_ip,
             open: AtomicUsize::new(0),
-            open_by_address: Mutex::default(),
+            open_by_address: AddressCounts::new(config.max_connections_per_ip),
             rate: ConnectRate::new(config.connect_rate_per_ip, config.connect_burst_per_ip, DefaultClock::default()),
             refused_by_rate: AtomicU64::new(0),
             refused_by_address: AtomicU64::new(0),
@@ -99,11 +103,11 @@ impl Admission {
         }
         // From here on the slot's drop gives back what was taken so far.
         let mut slot = Slot { admission: Arc::clone(self), key: None };
-        if !self.take_place_of(key) {
+        if !self.open_by_address.take(key) {
             self.refused_by_address.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal::AddressFull);
         }
-        slot.key = Some(key);
+        slot.key = self.open_by_address.is_on().then_some(key);
         Ok(slot)
     }
 
@@ -128,7 +132,7 @@ impl Admission {
         if let Some(rate) = &self.rate {
             rate.forget_quiet();
         }
-        self.open_by_address.lock().shrink_to(1024);
+        self.open_by_address.shrink();
     }
 
     fn take_place(&self) -> bool {
@@ -137,27 +141,6 @@ impl Admission {
             has_room.then_some(open + 1)
         };
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
-    }
-
-    fn take_place_of(&self, key: IpAddr) -> bool {
-        if self.max_per_address == 0 {
-            return true;
-        }
-        let mut open = self.open_by_address.lock();
-        let count = open.entry(key).or_default();
-        let has_room = *count < self.max_per_address;
-        *count += usize::from(has_room);
-        has_room
-    }
-
-    fn give_back_place_of(&self, key: IpAddr) {
-        let mut open = self.open_by_address.lock();
-        if let Some(count) = open.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&key);
-            }
-        }
     }
 }
 
@@ -172,21 +155,9 @@ pub struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.admission.give_back_place_of(key);
+            self.admission.open_by_address.give_back(key);
         }
         self.admission.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What the limits of one address count under: an IPv4 address itself, of an IPv6 address its /64, for a network of that
-/// size is what one subscriber is given (RFC 6177 section 2).
-fn limit_key(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
     }
 }
 
@@ -249,13 +220,11 @@ mod tests {
         for last in 0..200 {
             drop(admission.admit(IpAddr::from([192, 0, 2, last])).unwrap());
         }
-        assert!(admission.open_by_address.lock().is_empty());
+        assert_eq!(admission.open_by_address.len(), 0);
     }
 
     #[test]
-    fn an_ipv6_address_counts_by_its_64_and_a_mapped_one_as_ipv4() {
-        assert_eq!(limit_key(address("2001:db8:1:2:3:4:5:6")), address("2001:db8:1:2::"));
-        assert_eq!(limit_key(address("::ffff:192.0.2.1")), address("192.0.2.1"));
+    fn an_ipv6_address_counts_by_its_64() {
         let admission = admission(0, 1, 0, 0);
         let _one = admission.admit(address("2001:db8::1")).unwrap();
         assert_eq!(admission.admit(address("2001:db8::2")).unwrap_err(), Refusal::AddressFull);
@@ -287,6 +256,6 @@ mod tests {
             }
         });
         assert_eq!(admission.open(), 0);
-        assert!(admission.open_by_address.lock().is_empty());
+        assert_eq!(admission.open_by_address.len(), 0);
     }
 }

@@ -30,6 +30,8 @@ pub enum CloseReason {
     RateLimit,
     /// 1008: a page of a foreign origin.
     OriginNotAllowed,
+    /// 1008: a message was begun and not finished in time.
+    SlowMessage,
     /// 1011: a fault of ours.
     InternalError,
     /// 1013: the server cannot take it now.
@@ -56,7 +58,11 @@ impl CloseReason {
             Self::ProtocolError => 1002,
             Self::BinaryRefused => 1003,
             Self::InvalidUtf8 | Self::InvalidDeflate => 1007,
-            Self::InvalidAuthentication | Self::ConnectionLimit | Self::RateLimit | Self::OriginNotAllowed => 1008,
+            Self::InvalidAuthentication
+            | Self::ConnectionLimit
+            | Self::RateLimit
+            | Self::OriginNotAllowed
+            | Self::SlowMessage => 1008,
             Self::MessageTooBig => 1009,
             Self::InternalError => 1011,
             Self::TryAgainLater => 1013,
@@ -85,6 +91,7 @@ impl CloseReason {
             Self::ConnectionLimit => "Connection limit exceeded",
             Self::RateLimit => "Rate limit exceeded",
             Self::OriginNotAllowed => "Origin not allowed",
+            Self::SlowMessage => "Message not finished in time",
             Self::InternalError => "Internal server error",
             Self::TryAgainLater => "Try again later",
             Self::SessionExpired => "Session expired",

@@ -109,9 +109,18 @@ mod tests {
     use governor::clock::FakeRelativeClock;
 
     use super::*;
+    use crate::address_counts::limit_key;
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    impl<C: Clock + Clone> ConnectRate<C> {
+        /// Entries that there is memory for, and its bytes.
+        fn memory(self) -> (usize, usize) {
+            let entries = self.limiter.into_state_store().state.lock().by_address.capacity();
+            (entries, entries * (size_of::<(IpAddr, Nanos)>() + 1))
+        }
     }
 
     #[test]
@@ -126,6 +135,82 @@ mod tests {
         clock.advance(Duration::from_millis(100));
         rate.check(address("192.0.2.1")).unwrap();
         rate.check(address("192.0.2.1")).unwrap_err();
+    }
+
+    /// How many of the attempts of a minute, one each millisecond, are let in.
+    fn minute_of_attempts(rate: u32, burst: u32, silence: Duration) -> usize {
+        let clock = FakeRelativeClock::default();
+        let limit = ConnectRate::new(rate, burst, clock.clone()).unwrap();
+        limit.check(address("192.0.2.1")).unwrap();
+        clock.advance(silence);
+        (0..60_000)
+            .filter(|_| {
+                clock.advance(Duration::from_millis(1));
+                limit.check(address("192.0.2.1")).is_ok()
+            })
+            .count()
+    }
+
+    #[test]
+    fn a_minute_of_attempts_gets_the_burst_once_and_the_rate_throughout() {
+        for (rate, burst) in [(20, 100), (1, 1), (1, 10), (200, 1000)] {
+            let expected = (burst + 60 * rate) as usize;
+            let admitted = minute_of_attempts(rate, burst, Duration::from_secs(1000));
+            assert!((expected - 1..=expected).contains(&admitted), "{rate}, {burst}: {admitted}");
+        }
+    }
+
+    #[test]
+    fn a_minute_of_attempts_without_a_rest_before_gets_no_second_burst() {
+        let clock = FakeRelativeClock::default();
+        let limit = ConnectRate::new(20, 100, clock.clone()).unwrap();
+        let mut admitted_by_minute = [0; 3];
+        for admitted in &mut admitted_by_minute {
+            for _ in 0..60_000 {
+                clock.advance(Duration::from_millis(1));
+                *admitted += usize::from(limit.check(address("192.0.2.1")).is_ok());
+            }
+        }
+        assert!((1299..=1300).contains(&admitted_by_minute[0]), "{admitted_by_minute:?}");
+        assert!(
+            admitted_by_minute[1..].iter().all(|admitted| (1199..=1201).contains(admitted)),
+            "{admitted_by_minute:?}"
+        );
+    }
+
+    /// What is left of a million IPv4 addresses and a million IPv6 networks.
+    fn after_two_millions(clock: FakeRelativeClock) -> ConnectRate<FakeRelativeClock> {
+        let limit = ConnectRate::new(20, 100, clock).unwrap();
+        let addresses = (0..1_000_000_u32).flat_map(|number| {
+            let [a, b, c, d] = number.to_be_bytes();
+            let network = [0x2001, 0xdb8, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), 0, 0, 0, 1];
+            [IpAddr::from([a, b, c, d]), limit_key(IpAddr::from(network))]
+        });
+        for address in addresses {
+            // Those beyond the cap share one budget, which is soon used up.
+            let _one_of_a_crowd = limit.check(address);
+        }
+        limit
+    }
+
+    #[test]
+    fn two_million_addresses_take_the_memory_of_the_cap() {
+        let limit = after_two_millions(FakeRelativeClock::default());
+        assert_eq!(limit.limiter.len(), MAX_TRACKED_ADDRESSES);
+        limit.check(address("0.0.0.1")).unwrap();
+        let (entries, bytes) = limit.memory();
+        assert!(entries <= 2 * MAX_TRACKED_ADDRESSES && bytes <= 8 << 20, "{entries}, {bytes}");
+    }
+
+    #[test]
+    fn a_crowd_that_has_left_gives_its_memory_back() {
+        let clock = FakeRelativeClock::default();
+        let limit = after_two_millions(clock.clone());
+        clock.advance(Duration::from_secs(60));
+        limit.forget_quiet();
+        limit.check(address("198.51.100.1")).unwrap();
+        assert_eq!(limit.limiter.len(), 1);
+        assert!(limit.memory().0 <= 4096);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! An accepted socket while HTTP is spoken on it.
 //!
+//! What is read from it goes by the [`RequestGuard`] first. A peer that does not take what is written to it is given up
+//! once the [`Patience`] with it is over.
+//!
 //! It can be told to keep what is written to it from then on. The front door does so with the answer to a WebSocket
 //! handshake, so that the shard that takes the socket over sends it together with the first frame: one system call and
 //! one packet less for each connection, on either side.
@@ -11,13 +14,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::door_socket::DoorSocket;
+use crate::{door_socket::DoorSocket, patience::Patience, request_guard::RequestGuard};
 
 /// Tells a [`DoorStream`] to keep what is written from now on.
 #[derive(Debug, Clone, Default)]
@@ -36,12 +39,14 @@ pub(crate) struct DoorStream {
     socket: DoorSocket,
     withhold: Withhold,
     withheld: Vec<u8>,
+    guard: RequestGuard,
+    patience: Patience,
 }
 
 impl DoorStream {
-    /// Sends everything until `withhold` is told otherwise.
-    pub(crate) fn new(socket: DoorSocket, withhold: Withhold) -> Self {
-        Self { socket, withhold, withheld: Vec::new() }
+    /// Lets in what `guard` lets pass, and sends everything until `withhold` is told otherwise.
+    pub(crate) fn new(socket: DoorSocket, withhold: Withhold, guard: RequestGuard) -> Self {
+        Self { socket, withhold, withheld: Vec::new(), guard, patience: Patience::default() }
     }
 
     /// The socket, and what its new owner has to send first.
@@ -52,11 +57,40 @@ impl DoorStream {
     fn is_withholding(&self) -> bool {
         self.withhold.0.load(Relaxed)
     }
+
+    /// What an attempt to send something came to, unless the peer has been waited for too long. `moved` says of its outcome
+    /// how many bytes that were.
+    fn judge<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: Poll<io::Result<T>>,
+        moved: impl Fn(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        match &attempt {
+            Poll::Ready(outcome) => self.patience.moved(outcome.as_ref().map_or(0, moved)),
+            Poll::Pending => {
+                ready!(self.patience.wait(cx));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        attempt
+    }
 }
 
 impl AsyncRead for DoorStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
+        let this = &mut *self;
+        if !this.guard.has_refused() {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
+            let passed = this.guard.pass(&buffer.filled()[before..]);
+            buffer.set_filled(before + passed);
+            if passed > 0 || !this.guard.has_refused() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        buffer.put_slice(this.guard.refuse(buffer.remaining()));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -66,7 +100,8 @@ impl AsyncWrite for DoorStream {
             self.withheld.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.judge(cx, written, |bytes| *bytes)
     }
 
     fn poll_write_vectored(
@@ -81,7 +116,8 @@ impl AsyncWrite for DoorStream {
             }
             return Poll::Ready(Ok(self.withheld.len() - before));
         }
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.judge(cx, written, |bytes| *bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -89,11 +125,13 @@ impl AsyncWrite for DoorStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        self.judge(cx, flushed, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.socket).poll_shutdown(cx);
+        self.judge(cx, shut, |()| 0)
     }
 }
 
@@ -105,13 +143,16 @@ mod tests {
     };
 
     use super::*;
+    use crate::request_guard::UpgradeGate;
 
     #[tokio::test]
     async fn what_is_written_is_sent_until_it_is_to_be_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let withhold = Withhold::default();
-        let mut stream = DoorStream::new(DoorSocket::Plain(listener.accept().await.unwrap().0), withhold.clone());
+        let guard = RequestGuard::new(UpgradeGate::default());
+        let socket = DoorSocket::Plain(listener.accept().await.unwrap().0);
+        let mut stream = DoorStream::new(socket, withhold.clone(), guard);
         stream.write_all(b"sent").await.unwrap();
         withhold.begin();
         stream.write_all(b"kept ").await.unwrap();

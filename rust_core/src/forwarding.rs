@@ -1,8 +1,8 @@
 //! Who the client truly is, and which headers may pass the front door on their way to the app.
 //!
-//! What a client says of itself in `Forwarded`, `X-Forwarded-*` and `X-Real-IP` is worth nothing unless it comes from a
-//! proxy that the configuration trusts. So all of them are dropped and exactly one true set is written: the app may
-//! believe what it finds.
+//! What a client says of itself in `Forwarded`, `X-Forwarded-*`, `X-Real-IP` and their like is worth nothing unless it comes
+//! from a proxy that the configuration trusts. So all of them are dropped and exactly one true set is written: the app
+//! may believe what it finds.
 
 use std::net::IpAddr;
 
@@ -13,9 +13,26 @@ use hyper::{
 };
 use ipnet::IpNet;
 
-const FORWARDED: &str = "forwarded";
-const X_REAL_IP: &str = "x-real-ip";
 const X_FORWARDED: &str = "x-forwarded-";
+/// What else proxies and content networks write, or frameworks believe, about a request's address, host or target.
+const CLAIMS: [&str; 16] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forwarded",
+    "x-host",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -90,10 +107,7 @@ pub fn rewrite_request(headers: &mut HeaderMap, client: &Client) {
     let takes_trailers = list(headers, &TE).iter().any(|coding| coding.eq_ignore_ascii_case("trailers"));
     strip_hop_by_hop(headers);
     headers.remove(EXPECT);
-    let forged: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name)).cloned().collect();
-    for name in forged {
-        headers.remove(name);
-    }
+    strip_forwarding(headers);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -109,11 +123,20 @@ pub fn rewrite_request(headers: &mut HeaderMap, client: &Client) {
     }
 }
 
-/// Removes what concerns one connection only, and what `Connection` names (RFC 9110 section 7.6.1).
+/// Removes everything by which somebody says where a request came from or what it was before.
+pub fn strip_forwarding(headers: &mut HeaderMap) {
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name)).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+}
+
+/// Removes what concerns one connection only, and what `Connection` names (RFC 9110 section 7.6.1), but for `Host`, which
+/// no client may take away.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> =
         list(headers, &CONNECTION).iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
-    for name in named {
+    for name in named.into_iter().filter(|name| name != HOST) {
         headers.remove(name);
     }
     for name in [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
@@ -130,9 +153,14 @@ pub(crate) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|item| !item.is_empty()).collect()
 }
 
+/// Some programs take `_` in a name for `-`, so both count.
 fn is_forwarding(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name == FORWARDED || name == X_REAL_IP || name.starts_with(X_FORWARDED)
+    let name = name.as_str().as_bytes();
+    let begins_with = |claim: &str| {
+        let mut letters = name.iter().map(|letter| if *letter == b'_' { b'-' } else { *letter });
+        claim.bytes().all(|letter| letters.next() == Some(letter))
+    };
+    begins_with(X_FORWARDED) || CLAIMS.iter().any(|claim| claim.len() == name.len() && begins_with(claim))
 }
 
 /// The item that the proxy `hops` hops away wrote; lists grow to the right.
@@ -270,6 +298,27 @@ mod tests {
             ("x-forwarded-untrusted", "1"),
         ]);
         assert_eq!(request, expected);
+    }
+
+    #[test]
+    fn no_claim_gets_through_under_any_spelling() {
+        let mut request = HeaderMap::new();
+        let names = CLAIMS.iter().copied().chain(["x-forwarded-for", "x-forwarded-proto", "x-forwarded-anything"]);
+        for name in names.flat_map(|name| [name.to_owned(), name.replace('-', "_"), name.replacen('-', "_", 1)]) {
+            for _ in 0..2 {
+                request.append(HeaderName::try_from(name.as_str()).unwrap(), HeaderValue::from_static("192.0.2.1"));
+            }
+        }
+        request.insert("x-forward", HeaderValue::from_static("is none"));
+        strip_forwarding(&mut request);
+        assert_eq!(request, headers(&[("x-forward", "is none")]));
+    }
+
+    #[test]
+    fn connection_cannot_name_the_host_away() {
+        let mut request = headers(&[("connection", "host, x-hop"), ("host", "site.test"), ("x-hop", "1")]);
+        strip_hop_by_hop(&mut request);
+        assert_eq!(request, headers(&[("host", "site.test")]));
     }
 
     #[test]

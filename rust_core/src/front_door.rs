@@ -20,13 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::{
-    Method, Request, Response, StatusCode, Version,
-    body::Incoming,
-    header::{CONNECTION, HOST, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
-};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConnection;
 use tokio::{
@@ -39,21 +33,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::{Admission, Slot},
+    answer::{Exchange, Standing},
     config::{Config, HANDSHAKE_TIMEOUT, MAX_HEAD_BYTES},
     door_socket::DoorSocket,
     door_stream::{DoorStream, Withhold},
     error::Error,
-    forwarding::{self, Client},
+    http_connections::Place,
+    http_limits::HttpLimits,
     intake::Intake,
     listener::{Acceptor, Newcomer},
     locks::RwLock,
     proxy::{HEAD_TIMEOUT, Proxy},
-    reply::{self, ReplyBody},
+    request_guard::{RequestGuard, UpgradeGate},
     tls::Tls,
     token::{Identity, TokenVerifier},
-    upgrade::{RefusalCounters, Upgrading},
+    upgrade::RefusalCounters,
 };
-pub use crate::{handshake::Resume, listener::bind, upgrade::Refusals};
+pub use crate::{handshake::Resume, http_limits::HttpRefusals, listener::bind, upgrade::Refusals};
 
 /// Path of the WebSocket endpoint.
 pub const WEBSOCKET_PATH: &str = "/ws";
@@ -63,17 +59,11 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is answered to newcomers too, while descriptors are short: the probes of supervisors and load balancers.
-const PROBE_PATHS: [&str; 2] = ["/healthz", "/readyz"];
-
 /// Newcomers that are turned away with an answer at a time; more are just closed. Each needs up to three descriptors.
 const TURNED_AWAY_AT_ONCE: usize = 8;
 
 /// Time for all that a newcomer is told who is turned away.
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Seconds after which somebody who was turned away may try again.
-const RETRY_WHEN_SHORT: u64 = 5;
 
 /// A WebSocket that was let in: its first frame is not yet read, and the answer to its handshake not yet sent.
 #[derive(Debug)]
@@ -107,9 +97,10 @@ pub struct FrontDoor {
     pub(crate) verifier: RwLock<TokenVerifier>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) refusals: RefusalCounters,
+    pub(crate) http: HttpLimits,
+    pub(crate) proxy: Option<Proxy>,
     tls: Option<Arc<Tls>>,
     intake: Arc<Intake>,
-    proxy: Option<Proxy>,
     hand_over: Box<dyn Fn(Admitted) + Send + Sync>,
     draining: AtomicBool,
 }
@@ -137,6 +128,7 @@ impl FrontDoor {
             admission: Arc::new(Admission::new(&config)),
             refusals: RefusalCounters::default(),
             intake: Arc::default(),
+            http: HttpLimits::new(&config),
             proxy: config.app_socket.clone().map(|path| Proxy::new(path, HEAD_TIMEOUT)),
             hand_over: Box::new(hand_over),
             draining: AtomicBool::new(false),
@@ -164,6 +156,18 @@ impl FrontDoor {
     #[must_use]
     pub fn refusals(&self) -> Refusals {
         self.refusals.snapshot(&self.admission)
+    }
+
+    /// What plain HTTP was refused since the start, by reason.
+    #[must_use]
+    pub fn http_refusals(&self) -> HttpRefusals {
+        self.http.refusals()
+    }
+
+    /// Open connections that are no WebSockets, or not yet.
+    #[must_use]
+    pub fn http_connections(&self) -> usize {
+        self.http.connections.open()
     }
 
     /// Whether newcomers are let in as far as file descriptors go; while not, all but probes are answered by 503.
@@ -219,26 +223,63 @@ impl FrontDoor {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Newcomer { stream, peer, is_too_many } = acceptor.accept() => {
-                    if !is_too_many {
-                        connections.spawn(Arc::clone(self).serve_connection(stream, peer, stop.clone()));
-                    } else if let Ok(permit) = Arc::clone(&turning_away).try_acquire_owned() {
-                        connections.spawn(Arc::clone(self).turn_away(stream, peer, stop.clone(), permit));
-                    }
-                }
+                newcomer = acceptor.accept() => self.receive(newcomer, &turning_away, stop, connections),
                 Some(ended) = connections.join_next() => note_panic(ended),
-                _ = forget.tick() => self.admission.forget_quiet_addresses(),
+                _ = forget.tick() => {
+                    self.admission.forget_quiet_addresses();
+                    self.http.forget_quiet_addresses();
+                }
             }
         }
         // A request that is still being read comes too late for a WebSocket.
         self.set_draining(true);
     }
 
-    /// One connection, from its begin to its end or its hand-over.
-    ///
+    /// Finds out what becomes of a connection, and lets it.
+    fn receive(
+        self: &Arc<Self>,
+        newcomer: Newcomer,
+        turning_away: &Arc<Semaphore>,
+        stop: &CancellationToken,
+        connections: &mut JoinSet<()>,
+    ) {
+        let Newcomer { stream, peer, is_too_many } = newcomer;
+        let place = self.http.admit(peer.ip(), self.admission.open());
+        let standing = match &place {
+            _ if is_too_many => Standing::NoRoom,
+            Some(place) => Standing::LetIn(Arc::clone(place)),
+            None => Standing::AddressFull,
+        };
+        if matches!(standing, Standing::LetIn(_)) {
+            connections.spawn(Arc::clone(self).serve_connection(stream, peer, standing, stop.clone()));
+        } else if let Ok(permit) = Arc::clone(turning_away).try_acquire_owned() {
+            connections.spawn(Arc::clone(self).turn_away(stream, peer, standing, stop.clone(), permit));
+        }
+    }
+
+    /// One connection that was let in, from its begin to its end or its hand-over, unless it has to give way to another.
+    async fn serve_connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        standing: Standing,
+        stop: CancellationToken,
+    ) {
+        tokio::select! {
+            () = self.serve_undisturbed(stream, peer, &standing, stop) => {}
+            () = standing.displaced() => {}
+        }
+    }
+
     /// What HTTP needs, 20 KiB with its buffers, is there only once the peer has said something: then most of them are
     /// served in one go, and of very many that come at once few need it at the same time.
-    async fn serve_connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    async fn serve_undisturbed(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        standing: &Standing,
+        stop: CancellationToken,
+    ) {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let spoke = tokio::select! {
             biased;
@@ -253,21 +294,22 @@ impl FrontDoor {
             () = stop.cancelled() => None,
         };
         if let Some(socket) = socket {
-            Box::pin(self.converse(socket, peer, stop, Standing::LetIn)).await;
+            Box::pin(self.converse(socket, peer, standing, stop)).await;
         }
     }
 
-    /// A connection for which there is no room: one answer, within a few seconds. `permit` is kept as long.
+    /// A connection that is not let in: one answer, within a few seconds. `permit` is kept as long.
     async fn turn_away(
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
+        standing: Standing,
         stop: CancellationToken,
         permit: OwnedSemaphorePermit,
     ) {
         let answered = async {
             if let Some(socket) = self.secure(stream, Instant::now() + TURN_AWAY_TIMEOUT).await {
-                self.converse(socket, peer, stop, Standing::TurnedAway).await;
+                self.converse(socket, peer, &standing, stop).await;
             }
         };
         // Who takes longer than that is closed without.
@@ -285,120 +327,50 @@ impl FrontDoor {
     }
 
     /// HTTP on a connection, to its end or its hand-over.
-    async fn converse(&self, socket: DoorSocket, peer: SocketAddr, stop: CancellationToken, standing: Standing) {
+    async fn converse(&self, socket: DoorSocket, peer: SocketAddr, standing: &Standing, stop: CancellationToken) {
         let (upgrades, mut pending) = mpsc::channel(1);
-        let withhold = Withhold::default();
+        let (withhold, gate) = (Withhold::default(), UpgradeGate::default());
         let encrypted = socket.is_encrypted();
-        let stream = DoorStream::new(socket, withhold.clone());
+        let stream = DoorStream::new(socket, withhold.clone(), RequestGuard::new(gate.clone()));
+        let exchange = Exchange { peer: peer.ip(), encrypted, standing, upgrades, withhold, gate };
         let service = service_fn(|request| {
-            let (upgrades, withhold) = (&upgrades, &withhold);
-            async move {
-                Ok::<_, Infallible>(match standing {
-                    Standing::LetIn => self.answer(request, peer.ip(), encrypted, upgrades, withhold).await,
-                    Standing::TurnedAway => self.answer_last(request, peer.ip(), encrypted, upgrades, withhold).await,
-                })
-            }
+            let exchange = &exchange;
+            async move { Ok::<_, Infallible>(self.answer(request, exchange).await) }
         });
-        let mut exchange = pin!(http1_server().serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let mut talk = pin!(http1_server().serve_connection(TokioIo::new(stream), service).with_upgrades());
         let mut stopping = false;
         let upgrading = loop {
             tokio::select! {
-                outcome = exchange.as_mut() => {
-                    log_end(outcome);
+                outcome = talk.as_mut() => {
+                    self.note_end(outcome);
                     break pending.try_recv().ok();
                 }
                 upgrading = pending.recv() => {
                     // The 101 is on its way; a peer that does not take it must not keep its slot.
-                    if let Ok(outcome) = timeout(HANDSHAKE_TIMEOUT, exchange.as_mut()).await {
-                        log_end(outcome);
+                    if let Ok(outcome) = timeout(HANDSHAKE_TIMEOUT, talk.as_mut()).await {
+                        self.note_end(outcome);
                         break upgrading;
                     }
                     return;
                 }
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
-                    exchange.as_mut().graceful_shutdown();
+                    talk.as_mut().graceful_shutdown();
                 }
             }
         };
         if let Some(upgrading) = upgrading {
+            let _busy = standing.place().map(Place::busy);
             upgrading.finish(&self.hand_over).await;
         }
     }
 
-    /// The answer to one request.
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: IpAddr,
-        encrypted: bool,
-        upgrades: &mpsc::Sender<Upgrading>,
-        withhold: &Withhold,
-    ) -> Response<ReplyBody> {
-        if let Err(sentence) = check_target(&request) {
-            return reply::error(StatusCode::BAD_REQUEST, sentence);
-        }
-        let client = Client::of(peer, encrypted, request.headers(), &self.config.trusted_proxies);
-        let keeps_to_https = client.https && !forwarding::is_localhost(&request, &client);
-        let mut response = self.answer_to(request, &client, upgrades, withhold).await;
-        if keeps_to_https {
-            reply::keep_to_https(response.headers_mut());
-        }
-        response
-    }
-
-    /// The answer to a valid request of `client`.
-    async fn answer_to(
-        &self,
-        mut request: Request<Incoming>,
-        client: &Client,
-        upgrades: &mpsc::Sender<Upgrading>,
-        withhold: &Withhold,
-    ) -> Response<ReplyBody> {
-        if request.uri().path() == WEBSOCKET_PATH {
-            return self.answer_websocket(&mut request, client, upgrades, withhold);
-        }
-        match &self.proxy {
-            _ if request.method() == Method::CONNECT => {
-                reply::error(StatusCode::NOT_IMPLEMENTED, "This server is not a tunnel")
-            }
-            Some(proxy) => proxy.forward(request, client).await,
-            None => reply::error(StatusCode::NOT_FOUND, "Not found"),
+    fn note_end(&self, outcome: hyper::Result<()>) {
+        if let Err(error) = outcome {
+            self.http.note_end(&error);
+            tracing::debug!(%error, "an HTTP connection ended early");
         }
     }
-
-    /// The one answer to somebody for whom there is no room; a probe's is the app's, for it asks after just this.
-    async fn answer_last(
-        &self,
-        request: Request<Incoming>,
-        peer: IpAddr,
-        encrypted: bool,
-        upgrades: &mpsc::Sender<Upgrading>,
-        withhold: &Withhold,
-    ) -> Response<ReplyBody> {
-        let mut response = if PROBE_PATHS.contains(&request.uri().path()) {
-            self.answer(request, peer, encrypted, upgrades, withhold).await
-        } else {
-            let sentence = "The server has no room for more connections; try again later";
-            reply::retry_later(StatusCode::SERVICE_UNAVAILABLE, sentence, RETRY_WHEN_SHORT)
-        };
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        response
-    }
-}
-
-/// What becomes of a connection.
-#[derive(Debug, Clone, Copy)]
-enum Standing {
-    LetIn,
-    TurnedAway,
-}
-
-/// HTTP/1.1 names its host, once (RFC 9112 section 3.2).
-fn check_target<B>(request: &Request<B>) -> Result<(), &'static str> {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    let needed = usize::from(request.version() == Version::HTTP_11);
-    if (needed..=1).contains(&hosts) { Ok(()) } else { Err("A request must have exactly one Host header") }
 }
 
 fn http1_server() -> http1::Builder {
@@ -410,12 +382,6 @@ fn http1_server() -> http1::Builder {
         .max_buf_size(MAX_BUFFER_BYTES)
         .half_close(true);
     server
-}
-
-fn log_end(outcome: hyper::Result<()>) {
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "an HTTP connection ended early");
-    }
 }
 
 fn note_panic(ended: Result<(), JoinError>) {

@@ -12,6 +12,7 @@
 //! - [`handshake`]: what a WebSocket request must have and what it asks for, [`extensions`] among it; [`origin`]: which
 //!   pages may send one;
 //! - [`forwarding`]: who the client truly is, and which headers may pass a proxy;
+//! - `request_guard`: what of a client's bytes may reach the HTTP parser; `request_rules`: what a request must be;
 //! - [`send_queue`]: what is still to be written to one connection, bounded in bytes;
 //! - `rounds`: broadcasts on their way round all sessions of a shard;
 //! - [`sequence`]: deliver, drop as duplicate, or report a gap;
@@ -21,6 +22,8 @@
 //! - [`front_door`]: the one public port: HTTP heads, upgrade; [`proxy`] forwards the rest to the app;
 //! - [`tls`]: the certificate of that port, and the handshake;
 //! - [`admission`]: how many connections, how fast, and from where; `intake`: what happens where descriptors are short;
+//! - [`http_limits`]: the limits of plain HTTP, with [`request_body`] and [`patience`] for what comes or is taken too
+//!   slowly;
 //! - [`hub`]: the handle through which everything is published; it knows which shard owns a user;
 //! - [`shard`]: a thread that owns its users' sessions outright;
 //! - [`session`]: one connection's reader, limits, heartbeat and close; [`transport`]: the socket under tungstenite;
@@ -36,7 +39,9 @@
 //! makes it waits for that. The only locks of the crate guard the hub's small index (user → number of connections), the
 //! event queue, the progress log and the admission counters; none is ever held while another is taken.
 
+mod address_counts;
 pub mod admission;
+mod answer;
 mod app_socket;
 pub mod clock;
 pub mod close;
@@ -44,6 +49,7 @@ pub mod command;
 pub mod config;
 mod connect_rate;
 pub mod deflate;
+mod descriptors;
 mod door_socket;
 mod door_stream;
 mod due_ring;
@@ -57,6 +63,9 @@ pub mod frame_boundary;
 pub mod frame_header;
 pub mod front_door;
 pub mod handshake;
+mod http_connections;
+pub mod http_limits;
+pub mod http_requests;
 pub mod hub;
 mod index;
 pub mod inflate;
@@ -67,6 +76,7 @@ mod locks;
 mod log;
 pub mod metrics;
 pub mod origin;
+pub mod patience;
 pub mod progress;
 pub mod proxy;
 #[cfg(feature = "python")]
@@ -74,6 +84,9 @@ mod python;
 pub mod rate_limit;
 mod reader;
 mod reply;
+pub mod request_body;
+mod request_guard;
+mod request_rules;
 mod rounds;
 pub mod send_queue;
 pub mod sequence;

@@ -92,6 +92,8 @@ counters! {
         refused_by_backlog,
         /// Client frames that the embedding program refused.
         refused_by_program,
+        /// Messages of clients that were begun and not finished in time.
+        refused_as_slow,
     }
     marks {
         /// The most bytes that have waited for one connection.

@@ -2,21 +2,18 @@
 
 use std::{
     path::PathBuf,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body_util::Either;
 use hyper::{
     Request, Response, StatusCode, Uri, Version,
-    body::{Body, Frame, Incoming, SizeHint},
-    header::{HOST, HeaderValue},
+    body::{Body as _, Incoming},
+    header::{CONNECTION, HOST, HeaderValue},
     http::uri::{Authority, Scheme},
 };
 use hyper_util::{
@@ -29,6 +26,7 @@ use crate::{
     app_socket::AppConnector,
     forwarding::{self, Client},
     reply::{self, ReplyBody},
+    request_body::{Activity, BodyFault, MAX_BODY_BYTES, RequestBody},
 };
 
 /// Time without any sign of life from either side until a response head is given up.
@@ -64,8 +62,12 @@ impl Proxy {
     /// Forwards `request` and answers with the app's response, its body still streaming.
     ///
     /// Where there is none: 503 with `Retry-After` if the app cannot be reached, 502 if it broke off before the response
-    /// head, 504 if it kept silent. A break later on ends the client's connection, which is all that HTTP leaves.
+    /// head, 504 if it kept silent; 413, 408 or 400 where the request's content is too large, too slow or malformed. A
+    /// break later on ends the client's connection, which is all that HTTP leaves.
     pub async fn forward(&self, request: Request<Incoming>, client: &Client) -> Response<ReplyBody> {
+        if request.body().size_hint().lower() > MAX_BODY_BYTES {
+            return Failure::Content(BodyFault::TooLarge).into_response();
+        }
         let activity = Arc::new(Activity::new());
         let outcome = match prepare(request, client, &activity) {
             Some(request) => self.response_head(request, &activity).await,
@@ -86,7 +88,7 @@ impl Proxy {
         loop {
             let silent_until = activity.last() + self.head_timeout;
             tokio::select! {
-                outcome = &mut response => return self.judge(outcome),
+                outcome = &mut response => return self.judge(outcome, activity.fault()),
                 () = tokio::time::sleep_until(silent_until) => {
                     if activity.last() + self.head_timeout <= Instant::now() {
                         tracing::warn!("the app did not begin to answer in time");
@@ -98,9 +100,16 @@ impl Proxy {
     }
 
     /// Tells an app that is not there from one that broke off, and logs only when that changes.
-    fn judge(&self, outcome: Result<Response<Incoming>, legacy::Error>) -> Result<Response<Incoming>, Failure> {
-        let outcome =
-            outcome.map_err(|error| if error.is_connect() { Failure::Unreachable } else { broken_off(&error) });
+    fn judge(
+        &self,
+        outcome: Result<Response<Incoming>, legacy::Error>,
+        fault: Option<BodyFault>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let outcome = outcome.map_err(|error| match fault {
+            _ if error.is_connect() => Failure::Unreachable,
+            Some(fault) => Failure::Content(fault),
+            None => broken_off(&error),
+        });
         let unreachable = matches!(outcome, Err(Failure::Unreachable));
         if self.unreachable.swap(unreachable, Ordering::Relaxed) != unreachable {
             if unreachable {
@@ -124,7 +133,7 @@ fn prepare(request: Request<Incoming>, client: &Client, activity: &Arc<Activity>
     head.uri = app_uri(head.uri)?;
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    Some(Request::from_parts(head, RequestBody { body, activity: Arc::clone(activity) }))
+    Some(Request::from_parts(head, RequestBody::new(body, Arc::clone(activity))))
 }
 
 fn broken_off(error: &legacy::Error) -> Failure {
@@ -138,6 +147,7 @@ enum Failure {
     Unreachable,
     BrokenOff,
     Silent,
+    Content(BodyFault),
 }
 
 impl Failure {
@@ -150,6 +160,18 @@ impl Failure {
             ),
             Self::BrokenOff => reply::error(StatusCode::BAD_GATEWAY, "The application broke off before it answered"),
             Self::Silent => reply::error(StatusCode::GATEWAY_TIMEOUT, "The application did not answer in time"),
+            Self::Content(fault) => {
+                let (status, sentence) = match fault {
+                    BodyFault::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The request's content is too large"),
+                    BodyFault::TooSlow => (StatusCode::REQUEST_TIMEOUT, "The request's content came too slowly"),
+                    BodyFault::Broken => (StatusCode::BAD_REQUEST, "The request's content is malformed"),
+                };
+                let mut response = reply::error(status, sentence);
+                // What is left of the content is not read.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response.extensions_mut().insert(fault);
+                response
+            }
         }
     }
 }
@@ -160,7 +182,7 @@ fn pass_on(response: Response<Incoming>) -> Response<ReplyBody> {
         // No upgrade was asked for, so a 101 answers nothing.
         return Failure::BrokenOff.into_response();
     }
-    let mut response = response.map(Either::Right);
+    let mut response = response.map(ReplyBody::of_app);
     forwarding::strip_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     response
@@ -172,53 +194,4 @@ fn app_uri(target: Uri) -> Option<Uri> {
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(Authority::from_static("app"));
     Uri::from_parts(parts).ok()
-}
-
-/// When something was last passed on to the app.
-#[derive(Debug)]
-struct Activity {
-    start: Instant,
-    last_ms: AtomicU64,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
-    }
-
-    fn touch(&self) {
-        self.last_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
-    }
-
-    fn last(&self) -> Instant {
-        self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
-    }
-}
-
-/// A request's body on its way, which notes each piece: a long upload is not a silent app.
-#[derive(Debug)]
-struct RequestBody {
-    body: Incoming,
-    activity: Arc<Activity>,
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_ready() {
-            self.activity.touch();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -40,6 +40,26 @@ mod tests {
     }
 
     #[test]
+    fn minutes_without_a_rest_between_get_no_second_burst_and_a_rest_brings_it_back() {
+        let mut limit = RateLimit::default();
+        let mut passed = |from_ms: u64, seconds: u64| {
+            // Twenty attempts each millisecond, far beyond the rate.
+            (from_ms..from_ms + 1000 * seconds)
+                .flat_map(|now| std::iter::repeat_n(now, 20))
+                .filter(|&now| limit.allows(now, 20, 50))
+                .count()
+        };
+        let minutes = [passed(60_000, 60), passed(120_000, 60), passed(180_000, 60)];
+        assert!((1249..=1250).contains(&minutes[0]), "{minutes:?}");
+        assert!(minutes[1..].iter().all(|minute| (1199..=1201).contains(minute)), "{minutes:?}");
+        let first_millisecond = {
+            let mut limit = limit;
+            (0..1000).filter(|_| limit.allows(1_000_000, 20, 50)).count()
+        };
+        assert_eq!(first_millisecond, 50, "the burst, after a rest");
+    }
+
+    #[test]
     fn no_rate_is_no_limit() {
         let mut limit = RateLimit::default();
         assert!((0..1000).all(|_| limit.allows(0, 0, 0)));

@@ -143,13 +143,18 @@ fn read(session: &Session, protocol: &mut Option<Box<Protocol>>, context: &mut C
         match present.read(session, &mut allowance) {
             Ok(message) => {
                 present.peer_closed |= message.is_close();
+                if message.is_text() || message.is_binary() {
+                    session.note_unfinished(false);
+                }
                 take(session, message);
                 if session.is_aborted() {
                     return Turn::Done;
                 }
             }
             Err(Failure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                if present.boundary.is_between_messages() {
+                let is_between_messages = present.boundary.is_between_messages();
+                session.note_unfinished(!is_between_messages);
+                if is_between_messages {
                     *protocol = None;
                 }
                 // A socket that turned out to be empty is no longer ready, so this registers the task to be woken. One that
@@ -311,10 +316,12 @@ mod tests {
         net::TcpStream,
         os::{fd::OwnedFd, unix::net::UnixStream},
         task::Waker,
+        time::Duration,
     };
 
     use super::*;
     use crate::{
+        config::Config,
         front_door::Admitted,
         test_support::{admitted, config, context},
     };
@@ -322,6 +329,45 @@ mod tests {
     /// Header of a text message that goes on, plain or compressed, and of a fragment that is empty and not the last.
     const BEGIN: [[u8; 6]; 2] = [[0x01, 0x80, 0, 0, 0, 0], [0x41, 0x80, 0, 0, 0, 0]];
     const NOTHING: [u8; 6] = [0x00, 0x80, 0, 0, 0, 0];
+
+    /// A session that has read what its peer has `sent`.
+    async fn having_read(sent: &[u8], context: &Rc<crate::session::Context>) -> Rc<Session> {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let admitted = admitted(TcpStream::from(OwnedFd::from(ours)), "user-1");
+        let session = Rc::new(Session::new(admitted, 256, Rc::clone(context)).unwrap().0);
+        peer.write_all(sent).unwrap();
+        session.socket.readable().await.unwrap();
+        let mut reader = Reader::new(Rc::clone(&session), &Bytes::new());
+        assert!(Pin::new(&mut reader).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        std::mem::forget((reader, peer));
+        session
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_never_finished_is_not_waited_for() {
+        let whole = [0x81, 0x80, 0, 0, 0, 0];
+        let ping = [0x89, 0x80, 0, 0, 0, 0];
+        let part_of_a_frame = &whole[..1];
+        let cases: [(Vec<u8>, bool); 5] = [
+            (whole.to_vec(), false),
+            (part_of_a_frame.to_vec(), true),
+            (BEGIN[0].to_vec(), true),
+            ([&BEGIN[0][..], &ping].concat(), true),
+            ([&BEGIN[0][..], &[0x80, 0x80, 0, 0, 0, 0]].concat(), false),
+        ];
+        let config = Config { ping_interval: Duration::ZERO, max_message_bytes: 4096, ..config() };
+        for (sent, is_unfinished) in cases {
+            let context = context(config.clone());
+            let session = having_read(&sent, &context).await;
+            let now = context.clock.now_ms();
+            session.beat(now + 30_000, 0);
+            assert!(!session.is_closing(), "{sent:?}");
+            session.beat(now + 30_000 + 4_000 + 3_000, 0);
+            assert_eq!(session.is_closing(), is_unfinished, "{sent:?}");
+            assert_eq!(context.counters.refused_as_slow.get(), u64::from(is_unfinished));
+        }
+    }
 
     #[tokio::test]
     async fn a_message_without_end_does_not_keep_others_waiting() {

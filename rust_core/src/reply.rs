@@ -1,20 +1,65 @@
 //! The answers that the front door gives itself, all in the one JSON shape of the API's errors.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::{
     HeaderMap, Response, StatusCode,
-    body::Incoming,
+    body::{Body, Frame, Incoming, SizeHint},
     header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY},
 };
 
+use crate::{http_connections::Busy, http_requests::UnderWay};
+
 /// The body of any answer: one of ours, whole, or the app's, streamed.
-pub(crate) type ReplyBody = Either<Full<Bytes>, Incoming>;
+#[derive(Debug)]
+pub struct ReplyBody {
+    content: Either<Full<Bytes>, Incoming>,
+    /// What the exchange takes up until the last of it is written.
+    _held: Option<(UnderWay, Option<Busy>)>,
+}
+
+impl ReplyBody {
+    fn of_ours(content: Full<Bytes>) -> Self {
+        Self { content: Either::Left(content), _held: None }
+    }
+
+    /// What the app answered.
+    pub(crate) fn of_app(content: Incoming) -> Self {
+        Self { content: Either::Right(content), _held: None }
+    }
+
+    /// The same; the exchange is under way as long as the body is there.
+    pub(crate) fn holding(self, under_way: UnderWay, busy: Option<Busy>) -> Self {
+        Self { _held: Some((under_way, busy)), ..self }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = <Either<Full<Bytes>, Incoming> as Body>::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.content).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
 
 /// `{"success": false, "error": sentence}` under `status`.
 pub(crate) fn error(status: StatusCode, sentence: &str) -> Response<ReplyBody> {
     let body = format!(r#"{{"success":false,"error":{}}}"#, serde_json::Value::from(sentence));
-    let mut response = Response::new(Either::Left(Full::from(body)));
+    let mut response = Response::new(ReplyBody::of_ours(Full::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -29,7 +74,7 @@ pub(crate) fn retry_later(status: StatusCode, sentence: &str, seconds: u64) -> R
 
 /// An answer without a body: 101.
 pub(crate) fn switching_protocols(headers: HeaderMap) -> Response<ReplyBody> {
-    let mut response = Response::new(Either::Left(Full::default()));
+    let mut response = Response::new(ReplyBody::of_ours(Full::default()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = headers;
     response

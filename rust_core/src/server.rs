@@ -20,7 +20,7 @@ use crate::{
     config::{self, Config},
     error::Error,
     events::EventQueue,
-    front_door::{self, FrontDoor, Refusals},
+    front_door::{self, FrontDoor, HttpRefusals, Refusals},
     hub::{Hub, ShardHandle},
     index::Index,
     log, shard,
@@ -154,6 +154,18 @@ impl Server {
     #[must_use]
     pub fn turned_away(&self) -> u64 {
         self.front_door.turned_away()
+    }
+
+    /// What plain HTTP was refused since the start, by reason.
+    #[must_use]
+    pub fn http_refusals(&self) -> HttpRefusals {
+        self.front_door.http_refusals()
+    }
+
+    /// Open connections that are no WebSockets, or not yet.
+    #[must_use]
+    pub fn http_connections(&self) -> usize {
+        self.front_door.http_connections()
     }
 
     /// Closes every connection with 1001 and ends all threads; returns when that is done, at the latest a second after

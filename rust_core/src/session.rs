@@ -110,6 +110,8 @@ pub(crate) struct Session {
     aborted: Cell<bool>,
     /// It negotiated permessage-deflate.
     pub(crate) deflates: bool,
+    /// Since when a message of the client's is unfinished, in seconds of the shard's clock; 0: none is.
+    unfinished_since: Cell<u32>,
     // What few sessions have at a time is boxed: the size of a session is paid for by every idle connection.
     closing: OnceCell<Box<Closing>>,
     pub(crate) socket: Socket,
@@ -205,6 +207,7 @@ impl Session {
             closing: OnceCell::new(),
             aborted: Cell::new(false),
             deflates,
+            unfinished_since: Cell::new(0),
             ending: Cell::new(None),
             _slot: slot,
             context,

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response, StatusCode, body::Incoming, header::HeaderValue};
-use jasaweb_rt_core::config::Config;
+use jasaweb_rt_core::{config::Config, request_body::MAX_BODY_BYTES};
 use support::{
     Door,
     app::{self, App, Folder, door_to, full, piecewise},
@@ -104,8 +104,8 @@ async fn targets_in_absolute_and_asterisk_form_and_http_1_0() {
     let _app = App::start(folder.socket(), app::echo);
     let door = door_to(&folder);
     let mut client = door.connect().await;
-    let absolute = client.get("http://other.test:81/a?b=c", &[]).await;
-    assert!(absolute.text().starts_with("GET /a?b=c HTTP/1.1\nhost: other.test:81\n"), "{}", absolute.text());
+    let absolute = client.get("http://Site.test/a?b=c", &[]).await;
+    assert!(absolute.text().starts_with("GET /a?b=c HTTP/1.1\nhost: Site.test\n"), "{}", absolute.text());
     client.send(http::request("OPTIONS", "*", &[])).await;
     assert!(client.response().await.text().starts_with("OPTIONS * HTTP/1.1\n"));
     client.send("GET /old HTTP/1.0\r\n\r\n").await;
@@ -314,16 +314,18 @@ async fn a_client_is_not_read_faster_than_the_app_reads() {
     });
     let door = door_to(&folder);
     let mut client = door.connect().await;
-    client.send(http::request("POST", "/", &[("Content-Length", &BUFFERS.to_string())])).await;
+    // A buffer grows while somebody reads; nobody does.
+    let content = usize::try_from(MAX_BODY_BYTES).unwrap();
+    client.send(http::request("POST", "/", &[("Content-Length", &content.to_string())])).await;
     let piece = vec![7; 64 << 10];
     let mut sent = 0;
     while let Ok(written) = timeout(STANDSTILL, client.stream.write(&piece)).await {
         sent += written.unwrap();
-        assert!(sent < BUFFERS, "nobody reads, and it is taken all the same");
+        assert!(sent < content, "nobody reads, and it is taken all the same");
     }
     release.send(true).unwrap();
-    client.send(vec![7; BUFFERS - sent]).await;
-    assert_eq!(client.response().await.text(), BUFFERS.to_string());
+    client.send(vec![7; content - sent]).await;
+    assert_eq!(client.response().await.text(), content.to_string());
 }
 
 #[tokio::test]

@@ -195,6 +195,7 @@ async def test_it_is_frozen_and_survives_the_stop(server: FanoutServer) -> None:
         (stats, "writes"),
         (stats.drops, "closing"),
         (stats.refusals, "origin"),
+        (stats.http_refusals, "rate"),
         (stats.publish_to_write, "counts"),
     ]:
         with pytest.raises(AttributeError):

@@ -161,6 +161,6 @@ def test_secrets_do_not_show(tmp_path: Path, show: object) -> None:
 
 def test_connections_leave_room_for_other_files() -> None:
     assert max_connections_for(1024) == 768
-    assert max_connections_for(65536) == 65024
+    assert max_connections_for(65536) == 64512
     assert max_connections_for(1) == 1
     assert max_connections_for(-1) == 0

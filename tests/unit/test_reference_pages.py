@@ -23,6 +23,9 @@ def test_the_page_on_the_core_names_every_method() -> None:
     assert fields(_core.FanoutServer) - {"address", "node_id"} <= code_on("docs/fanout.md")
 
 
-@pytest.mark.parametrize("record", [_core.Stats, _core.Drops, _core.HandshakeRefusals, _core.Histogram])
+_COUNTED = [_core.Stats, _core.Drops, _core.HandshakeRefusals, _core.HttpRefusals, _core.Histogram]
+
+
+@pytest.mark.parametrize("record", _COUNTED)
 def test_the_page_on_counters_names_every_one(record: type) -> None:
     assert fields(record) <= code_on("docs/metrics.md")

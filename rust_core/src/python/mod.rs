@@ -35,7 +35,7 @@ mod core_module {
         errors::{OverloadedError, RealtimeError, ServerStoppedError},
         events::{ClientFrame, Connected, Disconnected, LogRecord, SyncRequest},
         load_client::{LoadClient, LoadReport},
-        records::{ConnectionInfo, Drops, HandshakeRefusals, Histogram, Progress, Stats},
+        records::{ConnectionInfo, Drops, HandshakeRefusals, Histogram, HttpRefusals, Progress, Stats},
         server::FanoutServer,
     };
 }

@@ -6,7 +6,7 @@ use pyo3::{prelude::*, types::PyTuple};
 
 use crate::{
     events::EventQueue,
-    front_door::Refusals,
+    front_door::{self, Refusals},
     metrics::{BUCKET_BOUNDS, Times, Totals},
     progress,
     server::Server,
@@ -25,6 +25,9 @@ pub(super) struct Stats {
     connections_turned_away: u64,
     handshakes_refused: u64,
     refusals: Py<HandshakeRefusals>,
+    http_connections: usize,
+    http_refused: u64,
+    http_refusals: Py<HttpRefusals>,
     frames_published: u64,
     frames_encoded: u64,
     deliveries: u64,
@@ -49,7 +52,7 @@ impl Stats {
     /// As of now. Nothing waits for a shard.
     pub(super) fn of(py: Python<'_>, server: &Server, events: &EventQueue) -> PyResult<Self> {
         let hub = server.hub()?;
-        let (totals, refusals) = (hub.totals(), server.refusals());
+        let (totals, refusals, http_refusals) = (hub.totals(), server.refusals(), server.http_refusals());
         Ok(Self {
             connections: hub.total(),
             users: hub.users(),
@@ -60,6 +63,9 @@ impl Stats {
             connections_turned_away: server.turned_away(),
             handshakes_refused: refusals.total(),
             refusals: Py::new(py, HandshakeRefusals::from(refusals))?,
+            http_connections: server.http_connections(),
+            http_refused: http_refusals.total(),
+            http_refusals: Py::new(py, HttpRefusals::from(http_refusals))?,
             frames_published: hub.frames_published(),
             frames_encoded: totals.frames_encoded,
             deliveries: totals.deliveries,
@@ -115,6 +121,7 @@ pub(super) struct Drops {
     client_rate: u64,
     client_backlog: u64,
     client_refused: u64,
+    client_slow: u64,
     events: u64,
     progress: u64,
 }
@@ -133,6 +140,7 @@ impl Drops {
             client_rate: totals.refused_by_rate,
             client_backlog: totals.refused_by_backlog,
             client_refused: totals.refused_by_program,
+            client_slow: totals.refused_as_slow,
             events: events.dropped(),
             progress: events.progress.dropped(),
         }
@@ -156,6 +164,35 @@ impl From<Refusals> for HandshakeRefusals {
     fn from(refusals: Refusals) -> Self {
         let Refusals { draining, tls, malformed, origin, rate, address_full, server_full, authentication } = refusals;
         Self { draining, tls, malformed, origin, rate, address_full, server_full, authentication }
+    }
+}
+
+/// What plain HTTP was refused since `start`, by reason.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct HttpRefusals {
+    address_full: u64,
+    displaced: u64,
+    rate: u64,
+    requests_address_full: u64,
+    requests_full: u64,
+    malformed: u64,
+    too_large: u64,
+    too_slow: u64,
+}
+
+impl From<front_door::HttpRefusals> for HttpRefusals {
+    fn from(refusals: front_door::HttpRefusals) -> Self {
+        let front_door::HttpRefusals {
+            address_full,
+            displaced,
+            rate,
+            requests_address_full,
+            requests_full,
+            malformed,
+            too_large,
+            too_slow,
+        } = refusals;
+        Self { address_full, displaced, rate, requests_address_full, requests_full, malformed, too_large, too_slow }
     }
 }
 

@@ -156,7 +156,8 @@ fn ending_of(reason: &CloseReason) -> Ending {
         | CloseReason::BinaryRefused
         | CloseReason::MessageTooBig
         | CloseReason::InternalError
-        | CloseReason::SlowConsumer => Ending::Error,
+        | CloseReason::SlowConsumer
+        | CloseReason::SlowMessage => Ending::Error,
         _ => Ending::Disconnected,
     }
 }

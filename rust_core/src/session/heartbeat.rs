@@ -55,6 +55,11 @@ impl Session {
             self.begin_close(CloseReason::NoPong, now);
             return Enqueued::Settled;
         }
+        if self.is_slow_message(now) {
+            self.context.counters.refused_as_slow.add(1);
+            self.begin_close(CloseReason::SlowMessage, now);
+            return Enqueued::Settled;
+        }
         self.ping_when_due(now)
     }
 

@@ -5,13 +5,36 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Enqueued, Session};
-use crate::{close::CloseReason, events::Event, frame::Frame};
+use crate::{
+    close::CloseReason,
+    events::Event,
+    frame::Frame,
+    patience::{PATIENCE, PATIENCE_BYTES},
+};
 
 /// Client frames that may be refused within [`REFUSAL_WINDOW_SECONDS`] before the connection is closed with 1008.
 const MAX_REFUSALS: u32 = 20;
 const REFUSAL_WINDOW_SECONDS: u32 = 60;
 
 impl Session {
+    /// Takes note of whether the client has begun a message that is not whole yet.
+    pub(crate) fn note_unfinished(&self, is_unfinished: bool) {
+        if !is_unfinished {
+            self.unfinished_since.set(0);
+        } else if self.unfinished_since.get() == 0 {
+            self.unfinished_since.set(self.context.clock.now_ms().div_ceil(1000).max(1) as u32);
+        }
+    }
+
+    /// Whether the client takes too long over a message: the largest one that it may send, as slowly as it may, would be
+    /// there by now. Pings are answered between the fragments of a message, so without this one could be held open, and its
+    /// buffer with it, for ever.
+    pub(super) fn is_slow_message(&self, now: u64) -> bool {
+        let since = u64::from(self.unfinished_since.get());
+        let allowed = PATIENCE.as_secs() + (self.context.config.max_message_bytes / PATIENCE_BYTES) as u64;
+        since > 0 && now / 1000 > since + allowed
+    }
+
     /// Whether one more frame from the client is within its rate; closes with 1008 where it is not.
     pub(crate) fn admits_frame(&self) -> bool {
         let (config, now) = (&self.context.config, self.context.clock.now_ms());

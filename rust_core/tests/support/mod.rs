@@ -32,6 +32,16 @@ pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(100), future).await.expect("nothing came within the deadline")
 }
 
+/// Waits until `condition` holds.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 /// The defaults, without what time brings about: pings, which most clients here do not answer, and a rate of connections.
 pub(crate) fn config() -> Config {
     Config { ping_interval: Duration::ZERO, connect_rate_per_ip: 0, ..Config::new(token::SECRET) }

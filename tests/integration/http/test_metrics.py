@@ -109,12 +109,14 @@ async def test_everything_that_the_core_counts_is_told(client: Client) -> None:
         return {sample.partition("/")[2] for sample in found if sample.startswith(f"jasaweb_rt_{name}_total/")}
 
     elsewhere = {"bytes_written", "handshakes_refused", "refusals", "drops", "publish_to_write"}
+    elsewhere |= {"http_refused", "http_refusals"}
     for name in fields(_core.Stats) - elsewhere:
         assert found.keys() & {f"jasaweb_rt_{name}", f"jasaweb_rt_{name}_total"}, name
     assert reasons("handshakes_refused") == fields(_core.HandshakeRefusals)
-    elsewhere = {"overloaded", "client_rate", "client_backlog", "client_refused", "events", "progress"}
+    assert reasons("http_refused") == fields(_core.HttpRefusals)
+    elsewhere = {"overloaded", "client_rate", "client_backlog", "client_refused", "client_slow", "events", "progress"}
     assert reasons("frames_dropped") == fields(_core.Drops) - elsewhere
-    assert reasons("client_frames_refused") == {"rate", "events_full", "dispatch_full", "content"}
+    assert reasons("client_frames_refused") == {"rate", "events_full", "dispatch_full", "content", "slow"}
     explained = (ROOT / "docs" / "metrics.md").read_text()
     ours = {sample.partition("/")[0] for sample in found if sample.startswith("jasaweb_rt_")}
     for name in ours - {f"jasaweb_rt_publish_to_write_seconds_{part}" for part in ("count", "sum", "bucket")}:

@@ -1,0 +1,156 @@
+//! The answer to each request on a connection of the front door.
+
+use std::{future::pending, net::IpAddr, sync::Arc};
+
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    admission::whole_seconds,
+    door_stream::Withhold,
+    forwarding::{self, Client},
+    front_door::{FrontDoor, WEBSOCKET_PATH},
+    http_connections::Place,
+    http_requests::Held,
+    proxy::Proxy,
+    reply::{self, ReplyBody},
+    request_body::BodyFault,
+    request_guard::UpgradeGate,
+    request_rules::{self, Objection},
+    upgrade::Upgrading,
+};
+
+/// What is answered to newcomers too, while descriptors are short: the probes of supervisors and load balancers.
+const PROBE_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Seconds after which somebody who was turned away may try again.
+const RETRY_WHEN_TURNED_AWAY: u64 = 5;
+
+/// What becomes of a connection.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// It may stay as long as it behaves, and nobody needs its place more.
+    LetIn(Arc<Place>),
+    /// It is turned away, for descriptors are short.
+    NoRoom,
+    /// It is turned away, for its address has all the connections that it may have.
+    AddressFull,
+}
+
+impl Standing {
+    /// Its place, if it was let in.
+    pub(crate) fn place(&self) -> Option<&Arc<Place>> {
+        match self {
+            Self::LetIn(place) => Some(place),
+            Self::NoRoom | Self::AddressFull => None,
+        }
+    }
+
+    /// Returns once the connection has to give way to another.
+    pub(crate) async fn displaced(&self) {
+        match self {
+            Self::LetIn(place) => place.displaced().await,
+            Self::NoRoom | Self::AddressFull => pending().await,
+        }
+    }
+}
+
+/// What belongs to one connection while HTTP is spoken on it.
+pub(crate) struct Exchange<'a> {
+    pub(crate) peer: IpAddr,
+    pub(crate) encrypted: bool,
+    pub(crate) standing: &'a Standing,
+    pub(crate) upgrades: mpsc::Sender<Upgrading>,
+    pub(crate) withhold: Withhold,
+    pub(crate) gate: UpgradeGate,
+}
+
+impl FrontDoor {
+    /// The answer to one request. It is the connection's last where that was turned away, and where what came behind the
+    /// request cannot be told apart any more.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, exchange: &Exchange<'_>) -> Response<ReplyBody> {
+        let mut response = match exchange.standing {
+            Standing::NoRoom if !PROBE_PATHS.contains(&request.uri().path()) => reply::retry_later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The server has no room for more connections; try again later",
+                RETRY_WHEN_TURNED_AWAY,
+            ),
+            Standing::AddressFull => reply::retry_later(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many open connections from this address",
+                RETRY_WHEN_TURNED_AWAY,
+            ),
+            Standing::LetIn(_) | Standing::NoRoom => self.answer_as_asked(request, exchange).await,
+        };
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !switches && (exchange.standing.place().is_none() | !exchange.gate.stays()) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn answer_as_asked(&self, request: Request<Incoming>, exchange: &Exchange<'_>) -> Response<ReplyBody> {
+        if let Err(Objection { status, sentence }) = request_rules::check(&request) {
+            self.http.note_malformed();
+            return reply::error(status, sentence);
+        }
+        let client = Client::of(exchange.peer, exchange.encrypted, request.headers(), &self.config.trusted_proxies);
+        let keeps_to_https = client.https && !forwarding::is_localhost(&request, &client);
+        let mut response = self.answer_to(request, &client, exchange).await;
+        if keeps_to_https {
+            reply::keep_to_https(response.headers_mut());
+        }
+        response
+    }
+
+    /// The answer to a valid request of `client`.
+    async fn answer_to(
+        &self,
+        mut request: Request<Incoming>,
+        client: &Client,
+        exchange: &Exchange<'_>,
+    ) -> Response<ReplyBody> {
+        if request.uri().path() == WEBSOCKET_PATH {
+            return self.answer_websocket(&mut request, client, &exchange.upgrades, &exchange.withhold);
+        }
+        match &self.proxy {
+            Some(proxy) => self.forward(proxy, request, client, exchange.standing).await,
+            None => reply::error(StatusCode::NOT_FOUND, "Not found"),
+        }
+    }
+
+    /// The app's answer, where the limits let the request through.
+    async fn forward(
+        &self,
+        proxy: &Proxy,
+        request: Request<Incoming>,
+        client: &Client,
+        standing: &Standing,
+    ) -> Response<ReplyBody> {
+        let busy = standing.place().map(Place::busy);
+        let under_way = match self.http.requests.admit(client.address).await {
+            Ok(under_way) => under_way,
+            Err(held) => return held_back(held),
+        };
+        let response = proxy.forward(request, client).await;
+        if let Some(fault) = response.extensions().get::<BodyFault>() {
+            self.http.note_fault(*fault);
+        }
+        response.map(|body| body.holding(under_way, busy))
+    }
+}
+
+fn held_back(held: Held) -> Response<ReplyBody> {
+    let (status, sentence, seconds) = match held {
+        Held::Rate { wait } => {
+            (StatusCode::TOO_MANY_REQUESTS, "Too many requests from this address", whole_seconds(wait))
+        }
+        Held::AddressFull => (StatusCode::TOO_MANY_REQUESTS, "Too many requests under way from this address", 1),
+        Held::Full => (StatusCode::SERVICE_UNAVAILABLE, "Too many requests are under way; try again in a moment", 1),
+    };
+    reply::retry_later(status, sentence, seconds)
+}

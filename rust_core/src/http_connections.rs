@@ -1,0 +1,254 @@
+//! Accepted sockets that are no WebSockets, or not yet: how many there may be, and who goes when there are too many.
+//!
+//! Anybody may open them, and say nothing. So where most descriptors are in use, the connection that has waited longest
+//! for its next request gives way to a newcomer: an honest one is without a request for the time of a journey, or idle
+//! between two, and then its end has to be expected at any time (RFC 9112 section 9.6). One that has a request under way
+//! stays. Where nobody can give way, newcomers are let in until descriptors are short; see [`crate::intake`].
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::address_counts::{AddressCounts, limit_key};
+
+/// Who has waited for less than this is not sent away: it may have spoken, and nobody has had time to listen.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Connections that were turned away or sent away since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) address_full: u64,
+    pub(crate) displaced: u64,
+}
+
+/// The limits and what counts against them.
+#[derive(Debug)]
+pub(crate) struct HttpConnections {
+    crowd: usize,
+    open: AtomicUsize,
+    by_address: AddressCounts,
+    waiting: Mutex<Waiting>,
+    address_full: AtomicU64,
+    displaced: AtomicU64,
+}
+
+/// Connections without a request under way, the one that has waited longest first.
+#[derive(Debug, Default)]
+struct Waiting {
+    by_turn: BTreeMap<u64, Waiter>,
+    last_turn: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    since: Instant,
+    leave: Arc<Notify>,
+}
+
+impl HttpConnections {
+    /// From `crowd` sockets on, WebSockets among them, newcomers displace others; an address may have `max_per_address` that
+    /// are no WebSockets (0: any number).
+    pub(crate) fn new(crowd: usize, max_per_address: usize) -> Self {
+        Self {
+            crowd,
+            open: AtomicUsize::new(0),
+            by_address: AddressCounts::new(max_per_address),
+            waiting: Mutex::default(),
+            address_full: AtomicU64::new(0),
+            displaced: AtomicU64::new(0),
+        }
+    }
+
+    /// A place for a socket that was accepted from `peer`, beside so many WebSockets; nothing where its address has all that
+    /// it may have. `None` for the address of a proxy that is trusted: its clients are many, and it has limits of its own.
+    pub(crate) fn admit(self: &Arc<Self>, peer: Option<IpAddr>, websockets: usize) -> Option<Arc<Place>> {
+        let key = peer.filter(|_| self.by_address.is_on()).map(limit_key);
+        if !key.is_none_or(|key| self.by_address.take(key)) {
+            self.address_full.fetch_add(1, Relaxed);
+            return None;
+        }
+        if self.open.fetch_add(1, Relaxed).saturating_add(websockets) >= self.crowd {
+            self.displace();
+        }
+        let place = Place { connections: Arc::clone(self), key, leave: Arc::default(), turn: AtomicU64::new(0) };
+        place.wait();
+        Some(Arc::new(place))
+    }
+
+    /// Open now, WebSockets not among them.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { address_full: self.address_full.load(Relaxed), displaced: self.displaced.load(Relaxed) }
+    }
+
+    /// To be called now and then.
+    pub(crate) fn shrink(&self) {
+        self.by_address.shrink();
+    }
+
+    /// Sends the connection away that has waited longest, if that is long enough.
+    fn displace(&self) {
+        let mut waiting = self.waiting.lock();
+        if let Some(first) = waiting.by_turn.first_entry()
+            && first.get().since.elapsed() >= LEAST_WAIT
+        {
+            first.remove().leave.notify_one();
+            self.displaced.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// The place of one connection; given back on drop.
+#[derive(Debug)]
+pub(crate) struct Place {
+    connections: Arc<HttpConnections>,
+    key: Option<IpAddr>,
+    leave: Arc<Notify>,
+    /// Its turn among those that wait; 0 while it does not.
+    turn: AtomicU64,
+}
+
+impl Place {
+    /// Returns once the connection has to give way.
+    pub(crate) async fn displaced(&self) {
+        self.leave.notified().await;
+    }
+
+    /// Keeps the place, whoever comes, until what is returned is dropped.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        let turn = self.turn.swap(0, Relaxed);
+        self.connections.waiting.lock().by_turn.remove(&turn);
+        Busy(Arc::clone(self))
+    }
+
+    /// Queues it behind all others that wait.
+    fn wait(&self) {
+        let waiter = Waiter { since: Instant::now(), leave: Arc::clone(&self.leave) };
+        let mut waiting = self.connections.waiting.lock();
+        waiting.last_turn += 1;
+        let turn = waiting.last_turn;
+        waiting.by_turn.insert(turn, waiter);
+        let before = self.turn.swap(turn, Relaxed);
+        waiting.by_turn.remove(&before);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let connections = &self.connections;
+        let turn = *self.turn.get_mut();
+        if turn != 0 {
+            connections.waiting.lock().by_turn.remove(&turn);
+        }
+        if let Some(key) = self.key {
+            connections.by_address.give_back(key);
+        }
+        connections.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A request under way on a connection.
+#[derive(Debug)]
+#[must_use = "dropping it makes the connection one that waits"]
+pub(crate) struct Busy(Arc<Place>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn peer(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn is_sent_away(place: &Place) -> bool {
+        place.displaced().now_or_never().is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_waited_longest_gives_way() {
+        let connections = Arc::new(HttpConnections::new(3, 0));
+        let first = connections.admit(Some(peer(1)), 0).unwrap();
+        let second = connections.admit(Some(peer(2)), 0).unwrap();
+        let third = connections.admit(Some(peer(3)), 0).unwrap();
+        drop(first.busy());
+        let fourth = connections.admit(Some(peer(4)), 0).unwrap();
+        assert_eq!(connections.counts().displaced, 0, "nobody has waited for long");
+        tokio::time::advance(LEAST_WAIT).await;
+        drop(fourth);
+        let _fourth = connections.admit(Some(peer(4)), 0).unwrap();
+        assert!(is_sent_away(&second) && !is_sent_away(&third) && !is_sent_away(&first));
+        drop(second);
+        assert_eq!((connections.open(), connections.counts().displaced), (3, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_under_way_is_left_alone() {
+        let connections = Arc::new(HttpConnections::new(1, 0));
+        let only = connections.admit(Some(peer(1)), 0).unwrap();
+        let busy = only.busy();
+        tokio::time::advance(10 * LEAST_WAIT).await;
+        drop(connections.admit(Some(peer(2)), 0).unwrap());
+        drop(busy);
+        drop(connections.admit(Some(peer(2)), 0).unwrap());
+        assert!(!is_sent_away(&only), "it has only begun to wait");
+        tokio::time::advance(LEAST_WAIT).await;
+        let _next = connections.admit(Some(peer(2)), 0).unwrap();
+        assert!(is_sent_away(&only));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn websockets_take_of_the_same_sockets() {
+        let connections = Arc::new(HttpConnections::new(10, 0));
+        let first = connections.admit(Some(peer(1)), 8).unwrap();
+        tokio::time::advance(LEAST_WAIT).await;
+        drop(connections.admit(Some(peer(1)), 8).unwrap());
+        assert!(!is_sent_away(&first));
+        drop(connections.admit(Some(peer(1)), 9).unwrap());
+        assert!(is_sent_away(&first));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_has_its_own_limit_and_a_trusted_proxy_none() {
+        let connections = Arc::new(HttpConnections::new(100, 1));
+        let first = connections.admit(Some(peer(1)), 0).unwrap();
+        assert!(connections.admit(Some(peer(1)), 0).is_none());
+        let _other = connections.admit(Some(peer(2)), 0).unwrap();
+        let _through_proxy = [connections.admit(None, 0).unwrap(), connections.admit(None, 0).unwrap()];
+        drop(first);
+        let _again = connections.admit(Some(peer(1)), 0).unwrap();
+        assert_eq!((connections.open(), connections.counts().address_full), (4, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_stays_of_those_who_have_gone() {
+        let connections = Arc::new(HttpConnections::new(100, 5));
+        for last in 0..200 {
+            let place = connections.admit(Some(peer(last)), 0).unwrap();
+            let busy = place.busy();
+            drop(place);
+            drop(busy);
+        }
+        assert_eq!((connections.open(), connections.by_address.len()), (0, 0));
+        assert!(connections.waiting.lock().by_turn.is_empty());
+    }
+}

@@ -1,0 +1,154 @@
+//! Everything that bounds plain HTTP, and what it refused.
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use ipnet::IpNet;
+
+use crate::{
+    config::Config,
+    descriptors::Shares,
+    http_connections::{HttpConnections, Place},
+    http_requests::HttpRequests,
+    request_body::BodyFault,
+};
+
+/// HTTP connections of one address for each WebSocket that it may have: a browser opens six at most.
+pub const CONNECTIONS_PER_WEBSOCKET: usize = 6;
+
+/// What plain HTTP was refused since the start, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HttpRefusals {
+    /// 429 to its first request: an address with all the connections that it may have.
+    pub address_full: u64,
+    /// Closed without an answer: had waited longest for its next request when most descriptors were in use.
+    pub displaced: u64,
+    /// 429: an address that makes requests too fast.
+    pub rate: u64,
+    /// 429: an address with too many requests under way.
+    pub requests_address_full: u64,
+    /// 503: too many requests under way in all.
+    pub requests_full: u64,
+    /// 400 or 501: what is no request, or could be read in two ways.
+    pub malformed: u64,
+    /// 413 or 431: content or head.
+    pub too_large: u64,
+    /// 408, or closed: content that came too slowly, a response that was taken too slowly.
+    pub too_slow: u64,
+}
+
+impl HttpRefusals {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.address_full
+            + self.displaced
+            + self.rate
+            + self.requests_address_full
+            + self.requests_full
+            + self.malformed
+            + self.too_large
+            + self.too_slow
+    }
+}
+
+/// The limits and what counts against them.
+#[derive(Debug)]
+pub(crate) struct HttpLimits {
+    pub(crate) connections: Arc<HttpConnections>,
+    pub(crate) requests: Arc<HttpRequests>,
+    trusted_proxies: Vec<IpNet>,
+    malformed: AtomicU64,
+    too_large: AtomicU64,
+    too_slow: AtomicU64,
+}
+
+impl HttpLimits {
+    /// As they follow from `config` and from the process's limit of open files.
+    pub(crate) fn new(config: &Config) -> Self {
+        let shares = Shares::of_process();
+        let per_address = config.max_connections_per_ip;
+        let per_address_connections = per_address.saturating_mul(CONNECTIONS_PER_WEBSOCKET);
+        Self {
+            connections: Arc::new(HttpConnections::new(shares.sockets, per_address_connections)),
+            requests: Arc::new(HttpRequests::new(
+                shares.requests,
+                per_address,
+                config.connect_rate_per_ip,
+                config.connect_burst_per_ip,
+            )),
+            trusted_proxies: config.trusted_proxies.clone(),
+            malformed: AtomicU64::new(0),
+            too_large: AtomicU64::new(0),
+            too_slow: AtomicU64::new(0),
+        }
+    }
+
+    /// A place for a socket from `peer`, beside so many WebSockets; `None` where its address has all that it may have. Behind
+    /// a trusted proxy the client is not known yet.
+    pub(crate) fn admit(&self, peer: IpAddr, websockets: usize) -> Option<Arc<Place>> {
+        let peer = peer.to_canonical();
+        let is_proxy = self.trusted_proxies.iter().any(|network| network.contains(&peer));
+        self.connections.admit((!is_proxy).then_some(peer), websockets)
+    }
+
+    /// Counts a request that breaks a rule.
+    pub(crate) fn note_malformed(&self) {
+        self.malformed.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request whose content did not come whole.
+    pub(crate) fn note_fault(&self, fault: BodyFault) {
+        let counter = match fault {
+            BodyFault::TooLarge => &self.too_large,
+            BodyFault::TooSlow => &self.too_slow,
+            BodyFault::Broken => &self.malformed,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Counts what ended a connection early, where it was the client's doing. A head that does not come is no such thing:
+    /// that is how every idle connection ends.
+    pub(crate) fn note_end(&self, error: &hyper::Error) {
+        if error.is_parse_too_large() {
+            self.too_large.fetch_add(1, Relaxed);
+        } else if error.is_parse() {
+            self.malformed.fetch_add(1, Relaxed);
+        } else if was_given_up(error) {
+            self.too_slow.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn refusals(&self) -> HttpRefusals {
+        let (connections, requests) = (self.connections.counts(), self.requests.counts());
+        HttpRefusals {
+            address_full: connections.address_full,
+            displaced: connections.displaced,
+            rate: requests.rate,
+            requests_address_full: requests.address_full,
+            requests_full: requests.full,
+            malformed: self.malformed.load(Relaxed),
+            too_large: self.too_large.load(Relaxed),
+            too_slow: self.too_slow.load(Relaxed),
+        }
+    }
+
+    /// Forgets addresses that have been quiet; to be called every few seconds.
+    pub(crate) fn forget_quiet_addresses(&self) {
+        self.connections.shrink();
+        self.requests.forget_quiet_addresses();
+    }
+}
+
+/// Whether the peer was given up for not taking what was written: see [`crate::door_stream`].
+fn was_given_up(error: &hyper::Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|source| source.kind() == io::ErrorKind::TimedOut)
+}

@@ -1,0 +1,245 @@
+//! What plain HTTP may take: content, its pace, that of a response, requests and connections of one address.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails by panicking says what it needs to say")]
+
+mod support;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response, body::Incoming};
+use jasaweb_rt_core::{config::Config, front_door::HttpRefusals, patience::PATIENCE, request_body::MAX_BODY_BYTES};
+use support::{
+    Door,
+    app::{self, App, Folder, door_to, full, piecewise},
+    config, http,
+    token::{self, with_token},
+    within,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+/// An app that reads a request's content to its end, and tells how many bytes there were, or that it broke off.
+fn measuring(folder: &Folder) -> (App, mpsc::UnboundedReceiver<Option<usize>>) {
+    let (told, lengths) = mpsc::unbounded_channel();
+    let app = App::start(folder.socket(), move |request: Request<Incoming>| {
+        let told = told.clone();
+        async move {
+            let content = request.into_body().collect().await.ok();
+            told.send(content.map(|content| content.to_bytes().len())).unwrap();
+            Response::new(full(""))
+        }
+    });
+    (app, lengths)
+}
+
+#[tokio::test]
+async fn content_that_says_to_be_too_large_is_not_read() {
+    let folder = Folder::new();
+    let _app = App::start(folder.socket(), app::echo);
+    let door = door_to(&folder);
+    let mut client = door.connect().await;
+    client.send(http::request("POST", "/", &[("Content-Length", &(MAX_BODY_BYTES + 1).to_string())])).await;
+    let response = client.response().await;
+    assert_eq!((response.head.status, response.head.get("connection")), (413, Some("close")));
+    assert_eq!(response.error(), "The request's content is too large");
+    client.until_end().await;
+    assert_eq!(door.front.http_refusals(), HttpRefusals { too_large: 1, ..HttpRefusals::default() });
+}
+
+#[tokio::test]
+async fn content_that_turns_out_to_be_too_large_ends() {
+    let folder = Folder::new();
+    let (_app, mut lengths) = measuring(&folder);
+    let door = door_to(&folder);
+    let mut client = door.connect().await;
+    client.send(http::request("POST", "/", &[("Transfer-Encoding", "chunked")])).await;
+    let (mut client, mut writing) = client.split();
+    let sending = tokio::spawn(async move {
+        let chunk = [b"10000\r\n".to_vec(), vec![b'x'; 0x10000], b"\r\n".to_vec()].concat();
+        while tokio::io::AsyncWriteExt::write_all(&mut writing, &chunk).await.is_ok() {}
+    });
+    assert_eq!(client.response().await.head.status, 413);
+    assert_eq!(within(lengths.recv()).await.unwrap(), None, "the app sees that it is not whole");
+    drop(client);
+    within(sending).await.unwrap();
+    assert_eq!(door.front.http_refusals().too_large, 1);
+}
+
+/// With paused time, what is waited for is over at once, and the order of events is that of their times.
+#[tokio::test(start_paused = true)]
+async fn content_that_trickles_is_not_waited_for() {
+    let folder = Folder::new();
+    let (_app, mut lengths) = measuring(&folder);
+    let door = door_to(&folder);
+    let mut client = door.connect().await;
+    client.send(http::request("POST", "/", &[("Content-Length", "1000")])).await;
+    let begin = Instant::now();
+    let (mut client, mut writing) = client.split();
+    let trickle = tokio::spawn(async move {
+        while tokio::io::AsyncWriteExt::write_all(&mut writing, b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let response = client.response().await;
+    assert_eq!(response.head.status, 408);
+    assert_eq!(response.error(), "The request's content came too slowly");
+    assert!(begin.elapsed() >= PATIENCE);
+    assert_eq!(within(lengths.recv()).await.unwrap(), None);
+    assert_eq!(door.front.http_refusals().too_slow, 1);
+    drop(client);
+    within(trickle).await.unwrap();
+}
+
+#[tokio::test]
+async fn malformed_content_is_a_400_and_the_app_sees_that_it_is_not_whole() {
+    let folder = Folder::new();
+    let (_app, mut lengths) = measuring(&folder);
+    let door = door_to(&folder);
+    for wrong in ["2\r\nabc", "2\nab", "g", "2;\n", "0\r\nX: a\n"] {
+        let mut client = door.connect().await;
+        client.send(http::request("POST", "/", &[("Transfer-Encoding", "chunked")]) + "3\r\nabc\r\n" + wrong).await;
+        let response = client.response().await;
+        assert_eq!(response.head.status, 400, "{wrong:?}");
+        assert_eq!(response.error(), "The request's content is malformed");
+        assert_eq!(within(lengths.recv()).await.unwrap(), None);
+        client.until_end().await;
+    }
+    assert_eq!(door.front.http_refusals().malformed, 5);
+}
+
+/// A response that is larger than all buffers on its way.
+fn endless() -> Bytes {
+    Bytes::from(vec![b'x'; 64 << 20])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_nobody_takes_is_given_up() {
+    let folder = Folder::new();
+    let response = endless();
+    let _app = App::start(folder.socket(), move |_| {
+        let body = Full::from(response.clone()).map_err(Into::into).boxed();
+        async { Response::new(body) }
+    });
+    let door = door_to(&folder);
+    let mut client = door.connect().await;
+    client.send(http::request("GET", "/", &[])).await;
+    while door.front.http_refusals().too_slow == 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(client.until_end().await.len() < endless().len());
+    support::until(|| door.front.http_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_is_told_so() {
+    let door = Door::open(Config { max_connections_per_ip: 1, ..config() });
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let mut client = door.connect().await;
+        assert_eq!(client.get("/", &[]).await.head.status, 404);
+        held.push(client);
+    }
+    let mut refused = door.connect().await;
+    let response = refused.get("/", &[]).await;
+    assert_eq!((response.head.status, response.head.get("retry-after")), (429, Some("5")));
+    assert_eq!(response.head.get("connection"), Some("close"));
+    assert_eq!(response.error(), "Too many open connections from this address");
+    assert!(refused.until_end().await.is_empty());
+    assert_eq!(door.front.http_connections(), 6);
+    drop(held.pop());
+    support::until(|| door.front.http_connections() == 5).await;
+    assert_eq!(door.connect().await.get("/", &[]).await.head.status, 404);
+    assert_eq!(door.front.http_refusals().address_full, 1);
+}
+
+#[tokio::test]
+async fn a_websocket_takes_no_place_of_http() {
+    let mut door = Door::open(Config { max_connections_per_ip: 2, ..config() });
+    let mut sockets = Vec::new();
+    for number in 0..2 {
+        let mut client = door.connect().await;
+        assert_eq!(client.upgrade(&with_token(&token::valid(&format!("user-{number}"))), &[]).await.status, 101);
+        sockets.push((client, door.next_admitted().await));
+    }
+    support::until(|| door.front.http_connections() == 0).await;
+    assert_eq!(door.connect().await.get("/", &[]).await.head.status, 404);
+}
+
+#[tokio::test]
+async fn a_trusted_proxys_clients_count_each_for_themselves() {
+    let folder = Folder::new();
+    let _app = App::start(folder.socket(), app::echo);
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let limits = Config { max_connections_per_ip: 1, connect_rate_per_ip: 1, connect_burst_per_ip: 1, ..config() };
+    let door = Door::open(Config { app_socket: Some(folder.socket()), trusted_proxies, ..limits });
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(door.connect().await);
+    }
+    // On a machine that is slow enough, some of them come in time for the rate.
+    let refused = loop {
+        let response = clients[0].get("/", &[("X-Forwarded-For", "192.0.2.1")]).await;
+        if response.head.status != 200 {
+            break response;
+        }
+    };
+    assert_eq!(refused.head.status, 429);
+    assert_eq!(refused.error(), "Too many requests from this address");
+    assert!(refused.head.get("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+    assert_eq!(clients[1].get("/", &[("X-Forwarded-For", "192.0.2.2")]).await.head.status, 200);
+    assert_eq!(clients[0].get("/", &[("X-Forwarded-For", "192.0.2.2")]).await.head.status, 200);
+    assert_eq!(door.front.http_refusals(), HttpRefusals { rate: 1, ..HttpRefusals::default() });
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_requests_under_way() {
+    let folder = Folder::new();
+    let (release, released) = watch::channel(false);
+    let _app = App::start(folder.socket(), move |_| {
+        let mut released = released.clone();
+        async move {
+            released.wait_for(|released| *released).await.unwrap();
+            Response::new(full("done"))
+        }
+    });
+    let door = Door::open(Config { app_socket: Some(folder.socket()), max_connections_per_ip: 1, ..config() });
+    let (mut first, mut second) = (door.connect().await, door.connect().await);
+    first.send(http::request("GET", "/", &[])).await;
+    // Which of the two comes first is the machine's choice.
+    second.send(http::request("GET", "/", &[])).await;
+    support::until(|| door.front.http_refusals().requests_address_full == 1).await;
+    release.send(true).unwrap();
+    let mut responses = [first.response().await, second.response().await];
+    responses.sort_by_key(|response| response.head.status);
+    assert_eq!(responses[0].text(), "done");
+    assert_eq!((responses[1].head.status, responses[1].head.get("retry-after")), (429, Some("1")));
+    assert_eq!(responses[1].error(), "Too many requests under way from this address");
+    assert_eq!(first.get("/", &[]).await.text(), "done", "the place is free again");
+}
+
+#[tokio::test]
+async fn a_response_holds_its_place_up_to_its_end() {
+    let folder = Folder::new();
+    let (sender, body) = piecewise();
+    let bodies = Arc::new(Mutex::new(vec![full("next"), body]));
+    let _app = App::start(folder.socket(), move |_| {
+        let body = bodies.lock().unwrap().pop().unwrap();
+        async { Response::new(body) }
+    });
+    let door = Door::open(Config { app_socket: Some(folder.socket()), max_connections_per_ip: 1, ..config() });
+    let mut client = door.connect().await;
+    client.send(http::request("GET", "/", &[])).await;
+    assert_eq!(client.head().await.status, 200);
+    assert_eq!(door.connect().await.get("/", &[]).await.head.status, 429);
+    drop(sender);
+    assert_eq!(client.chunk().await, None);
+    client.exactly(2).await;
+    assert_eq!(client.get("/", &[]).await.text(), "next");
+}
