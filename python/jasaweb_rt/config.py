@@ -240,7 +240,8 @@ def _keys(texts: Mapping[str, str], data_dir: Path) -> Keys:
     return Keys(
         jwt_secret=jwt_secret,
         token_secret=config_secrets.resolve(texts, "token_secret") or _token_secret_of(jwt_secret),
-        token_secret_previous=config_secrets.resolve(texts, "token_secret_previous"),
+        # The file stays named between two rotations, so that no restart is needed for one.
+        token_secret_previous=config_secrets.resolve(texts, "token_secret_previous", may_be_empty=True),
     )
 
 

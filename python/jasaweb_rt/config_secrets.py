@@ -21,8 +21,10 @@ MINIMUM_BYTES = 32
 """RFC 7518 section 3.2: a key of HS256 is at least as long as its hash."""
 
 
-def resolve(texts: Mapping[str, str], field: str) -> str | None:
+def resolve(texts: Mapping[str, str], field: str, *, may_be_empty: bool = False) -> str | None:
     """The secret of `field` in `texts` (by field), or of the file in `<field>_file`; None where neither is set.
+
+    `may_be_empty`: a file with nothing in it holds no secret, which is an error otherwise.
 
     Raises:
         ConfigurationError: both are set, the file cannot be read, or the secret is too short.
@@ -34,9 +36,10 @@ def resolve(texts: Mapping[str, str], field: str) -> str | None:
         return _checked(name, texts[field])
     if path := texts.get(f"{field}_file"):
         try:
-            return _checked(file_name, Path(path).read_text().strip())
+            secret = Path(path).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{file_name} names a file that cannot be read ({error}).") from None
+        return None if may_be_empty and not secret else _checked(file_name, secret)
     if f"{field}_file" in texts:
         raise ConfigurationError(f"{file_name} is empty; name a file or unset it.")
     return None

@@ -15,7 +15,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,13 +24,14 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from jasaweb_rt import demo
 from jasaweb_rt.app import create_app
-from jasaweb_rt.config import Settings
+from jasaweb_rt.config import Keys, Settings
 from jasaweb_rt.database.embedded import EmbeddedPostgres
 from jasaweb_rt.database.migrations import migrate_for
 from jasaweb_rt.database.pool import acquire, create_pool
 from jasaweb_rt.exceptions import RealtimeError
 from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.hooks import Hooks
+from jasaweb_rt.key_rotation import KeyRotation
 from jasaweb_rt.services import Services, close_pool
 
 __all__ = ["Server"]
@@ -60,6 +61,7 @@ class Server:
         access_log: bool = False,
         hooks: Hooks | None = None,
         on_ready: Callable[[str], object] = lambda _: None,
+        load_keys: Callable[[], Keys] | None = None,
     ) -> None:
         """Nothing runs yet.
 
@@ -69,12 +71,16 @@ class Server:
             access_log: log a line for each request: method, path without query, status, duration.
             hooks: who is told of what happens, on the event loop of the web application.
             on_ready: is called with the server's URL once it can be used.
+            load_keys: reads the keys again, for SIGHUP; None: they are those of `settings` for ever.
         """
         self._settings = settings
         self._demo = with_demo
         self._access_log = access_log
         self._hooks = hooks
         self._on_ready = on_ready
+        self._load_keys = load_keys
+        self._hung_up = False
+        self._had_terminal = False
         self._postgres: EmbeddedPostgres | None = None
         self._folder: Path | None = None
         self._signalled = False
@@ -84,6 +90,8 @@ class Server:
     def run(self) -> None:
         """Runs until SIGINT or SIGTERM, then drains and returns; a second signal ends the process at once.
 
+        SIGHUP has the keys read again; it means an end where it comes because the terminal has gone.
+
         Raises:
             ConfigurationError: the port is taken, or a limit cannot be used.
             DatabaseUnavailableError: the database does not answer at start.
@@ -91,6 +99,9 @@ class Server:
             MigrationError: the database cannot be brought to the version that this program needs.
         """
         previous = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._note_hang_up)
+        # Under `nohup` it is to outlive its terminal.
+        self._had_terminal = previous[signal.SIGHUP] != signal.SIG_IGN and _has_terminal()
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 self._run()
@@ -121,7 +132,7 @@ class Server:
                 self._guard.cancel()
 
     async def _serve(self, database_url: str) -> None:
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        loop, stop, keys_wanted = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         starting = asyncio.ensure_future(self._prepare_database(database_url))
 
         def end() -> None:
@@ -138,10 +149,19 @@ class Server:
             self._begin_to_stop()
             loop.call_soon_threadsafe(end)
 
+        def on_hang_up(*_: object) -> None:
+            if self._had_terminal and not _has_terminal():
+                on_signal()
+            else:
+                loop.call_soon_threadsafe(keys_wanted.set)
+
         for number in _SIGNALS:
             signal.signal(number, on_signal)
+        signal.signal(signal.SIGHUP, on_hang_up)
         if self._signalled:
             on_signal()
+        if self._hung_up:
+            on_hang_up()
         try:
             await starting
         except asyncio.CancelledError:
@@ -156,7 +176,7 @@ class Server:
             services = Services(self._settings, pool, gateway, demo=self._demo)
             gateway.hooks.start()
             try:
-                await self._serve_http(gateway, services, stop)
+                await self._serve_http(gateway, services, stop, keys_wanted)
             finally:
                 # After the gateway and the last request, so that they hear of everything.
                 await gateway.hooks.stop(max(0.2, self._remaining() * 0.5))
@@ -169,7 +189,9 @@ class Server:
         for name in await migrate_for(database_url, self._settings.migrate_url):
             logger.info("applied migration %s", name)
 
-    async def _serve_http(self, gateway: Gateway, services: Services, stop: asyncio.Event) -> None:
+    async def _serve_http(
+        self, gateway: Gateway, services: Services, stop: asyncio.Event, keys_wanted: asyncio.Event
+    ) -> None:
         assert self._folder is not None  # noqa: S101  # set by `_run`
         app: ASGIApp = create_app(self._settings, services=services)
         app = _head_as_get(_logged(app) if self._access_log else app)
@@ -180,7 +202,8 @@ class Server:
             try:
                 await asyncio.to_thread(gateway.start)
                 self._announce(gateway)
-                await _first(stop, serving)
+                async with self._rotation(gateway, keys_wanted):
+                    await _first(stop, serving)
             finally:
                 self._begin_to_stop()
                 # A part of the time is kept for what comes after.
@@ -192,8 +215,24 @@ class Server:
                 http.force_exit = True
             await serving
 
+    @contextlib.asynccontextmanager
+    async def _rotation(self, gateway: Gateway, wanted: asyncio.Event) -> AsyncIterator[None]:
+        """Inside the block, keys are read again when that is wanted."""
+        if self._load_keys is None:
+            yield
+            return
+        rotating = asyncio.ensure_future(KeyRotation(self._load_keys, gateway).run(wanted))
+        try:
+            yield
+        finally:
+            rotating.cancel()
+            await asyncio.wait([rotating])
+
     def _note_signal(self, *_: object) -> None:
         self._signalled = True
+
+    def _note_hang_up(self, *_: object) -> None:
+        self._hung_up = True
 
     def _announce(self, gateway: Gateway) -> None:
         host, port = gateway.server.address
@@ -223,6 +262,15 @@ class Server:
             if select.select([], [_STDERR], [], 0)[1]:
                 os.write(_STDERR, b"Ended without waiting.\n")
         os._exit(1)
+
+
+def _has_terminal() -> bool:
+    """Whether there is a controlling terminal, at whose end the system sends SIGHUP."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _short_folder() -> Path:

@@ -9,7 +9,7 @@ import rich_click as click
 
 from jasaweb_rt import demo
 from jasaweb_rt.cli.common import log_to_stderr
-from jasaweb_rt.config import load_settings
+from jasaweb_rt.config import load_keys, load_settings
 from jasaweb_rt.exceptions import ConfigurationError
 
 __all__ = ["serve"]
@@ -44,6 +44,7 @@ def serve(context: click.Context, with_demo: bool, host: str | None, port: int |
         with_demo=with_demo,
         access_log=access_log,
         on_ready=_invite if with_demo else lambda _: None,
+        load_keys=load_keys,
     ).run()
 
 
