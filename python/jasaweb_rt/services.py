@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 
+from jasaweb_rt.auth.login_limits import LoginLimits
 from jasaweb_rt.auth.passwords import PasswordChecker
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database.pool import acquire, create_pool
@@ -38,6 +39,7 @@ class Services:
         self.keys = gateway.keys
         self.metrics = Metrics(gateway)
         self.passwords = PasswordChecker()
+        self.login_limits = LoginLimits()
         emit = gateway.hooks.emit
         self.broadcasts = BroadcastService(self.connection, gateway.realtime, emit)
         self.inbox = InboxService(self.connection, emit)

@@ -164,6 +164,8 @@ IDENTITY = [
 SITE = [
     _call(users.find_by_id, "user-1"),
     _call(users.find_by_email, "user-1@jasaweb.test"),
+    _call(users.find_credentials, "user-1@jasaweb.test"),
+    _call(users.find_credentials, "nobody@jasaweb.test", of="of nobody"),
     _call(users.list_ids_by_role, "admin", rows=100),
     _search(role="admin", words="", by_email=False, rows=100, of="of administrators"),
     _call(users.insert_missing, [NewUser("x", "x@jasaweb.test", "", "X", "client")]),

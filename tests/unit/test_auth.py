@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from jasaweb_rt._core import verify_token
-from jasaweb_rt.auth import connection_token, session_jwt
+from jasaweb_rt.auth import connection_token, passwords, session_jwt
 from jasaweb_rt.auth.passwords import PasswordChecker, hash_password
 from jasaweb_rt.exceptions import InvalidInputError, TooManyRequestsError, UnauthenticatedError
 
@@ -75,6 +75,54 @@ def test_a_session_opens_no_socket() -> None:
     token = session_jwt.issue(user_id="u", email="e", name="n", role="admin", secret=SECRET)
     with pytest.raises(ValueError, match=r"."):
         verify_token(token, SECRET, now=time.time())
+
+
+# Written by bcryptjs 2.4.3, the site's library.
+BY_THE_SITE = {
+    "secret": "$2a$04$z.b6uBrUldD8BT3tPazBK.dwOKvUU1v7RLJgeFm.zwFm7OC.v/vC2",
+    "pässwörd ✓": "$2a$04$Dn0zHBhN3A16gHTSwM5TSOpYrJmqhAEphx2qLYBFJl6PD1Z6OQEua",
+    "a\0b": "$2a$04$HCPG3CGEfVWIwyIzSC6IkOjcSpu3uQTckYrstvggxle5Z7CzlvFzO",
+    "x" * 72: "$2a$04$8EyEFgjuT8NEIeiyQHCfP.A60Zr9aQkV4f1dVWQ08S0KARqV8Jm6.",
+    "x" * 100: "$2a$04$BJ9MrYbGi6rU.eBq3CdP3.GCLROBH/SxBGe03.YjVcsoPuGlF9FcC",
+    "é" * 40: "$2a$04$7qcBN7XOrKBLU5OphRmBwuta3Hf1AKwheTmdzndDr.OJA2axRpzH.",
+    "😀 emoji": "$2a$04$kCRQNbKuJoFsZEdNemM9rO9J9Q5FRSAsDOGByOGDZSPPR2sRCniWG",
+}
+
+
+@pytest.mark.parametrize("password", BY_THE_SITE)
+async def test_passwords_that_the_site_stored_are_the_same_here(password: str) -> None:
+    checker, stored = PasswordChecker(), BY_THE_SITE[password]
+    assert await checker.matches(password, stored)
+    cut = password.encode()[:72] == ("x" * 72).encode() or len(password.encode()) > 72
+    for other in (password + "!", password[:-1], "a"):
+        assert await checker.matches(other, stored) == (cut and other.encode()[:72] == password.encode()[:72])
+
+
+async def test_nobody_costs_what_somebody_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def note(_: str, password_hash: str) -> bool:
+        compared.append(password_hash[:7])
+        return True
+
+    monkeypatch.setattr(passwords, "_compare", note)
+    checker = PasswordChecker()
+    twelve = "$2a$12$" + BY_THE_SITE["secret"][7:]
+    assert await checker.matches("secret", twelve, twelve)
+    for stored in (None, "", "by another service", "$2a$12$short"):
+        assert not await checker.matches("secret", stored, twelve)
+        assert not await checker.matches("secret", stored, "odd")
+    assert compared == ["$2a$12$", *["$2b$12$", "$2b$10$"] * 4]
+    assert bcrypt.checkpw(b"secret", passwords._hash_of_nobody(BY_THE_SITE["secret"]).encode())
+
+
+async def test_a_check_leaves_the_event_loop_free() -> None:
+    check = asyncio.create_task(PasswordChecker().matches("secret", None, "$2b$12$" + BY_THE_SITE["secret"][7:]))
+    turns = 0
+    while not check.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 100
 
 
 async def test_passwords_are_compared_as_the_site_stores_them() -> None:

@@ -66,10 +66,8 @@ class AuthController(Controller):
         settings = services.settings
         if not is_own_origin(request, settings):
             raise ForbiddenError("Log-in needs an Origin header that names this server")
-        async with services.connection() as connection:
-            found = await users.find_by_email(connection, data.email)
-        user, password_hash = found or (None, None)
-        if not await services.passwords.matches(data.password, password_hash) or user is None:
+        user = await self._user_of(data, services, "" if request.client is None else request.client.host)
+        if user is None:
             raise UnauthenticatedError("E-mail or password is wrong")
         token = session_jwt.issue(
             user_id=user.id, email=user.email, name=user.name, role=user.role, secret=services.keys.current.jwt_secret
@@ -97,6 +95,20 @@ class AuthController(Controller):
             async with services.connection() as connection:
                 await sessions.end(connection, ended.id, ended.session_id, ended.exp)
         return Response(None, status_code=204, cookies=[self._cookie(request, services, "", 0)])
+
+    @staticmethod
+    async def _user_of(log_in: LogIn, services: Services, address: str) -> User | None:
+        """Whose e-mail and password these are. It takes as long whether there is such a user or not."""
+        services.login_limits.begin(address, log_in.email)
+        is_wrong = False
+        try:
+            async with services.connection() as connection:
+                found = await users.find_credentials(connection, log_in.email)
+            is_wrong = not await services.passwords.matches(log_in.password, found.password_hash, found.another_hash)
+            return None if is_wrong else found.user
+        finally:
+            if not is_wrong:
+                services.login_limits.give_back(address, log_in.email)
 
     @staticmethod
     def _cookie(request: Request[Any, Any, Any], services: Services, value: str, max_age: int) -> Cookie:

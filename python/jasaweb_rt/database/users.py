@@ -43,6 +43,30 @@ async def find_by_email(connection: asyncpg.Connection, email: str) -> tuple[Use
     return None if row is None else (user_of(row), row["password"])
 
 
+class Credentials(msgspec.Struct, frozen=True):
+    """What a log-in is checked against."""
+
+    user: User | None
+    """None: nobody has that e-mail address."""
+    password_hash: str | None
+    """Of that user."""
+    another_hash: str | None
+    """Of any user at all."""
+
+
+async def find_credentials(connection: asyncpg.Connection, email: str) -> Credentials:
+    """Whom an e-mail address, as it is written there, belongs to; the same work whether there is somebody or not."""
+    row = await connection.fetchrow(
+        """
+        select u.id, u.email, u.name, u.role::text, u.password,
+               (select password from public.users limit 1) as another
+        from (values ($1::text)) as asked (email) left join public.users u on u.email = asked.email
+        """,
+        email,
+    )
+    return Credentials(None if row["id"] is None else user_of(row), row["password"], row["another"])
+
+
 async def list_ids_by_role(connection: asyncpg.Connection, role: Role | None) -> list[str]:
     """Ids of all users with `role`, or of all users where it is None, in order."""
     if role is None:

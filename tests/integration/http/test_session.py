@@ -12,6 +12,7 @@ from litestar.middleware.csrf import generate_csrf_token
 from jasaweb_rt.auth import session_jwt
 from jasaweb_rt.database.pool import acquire
 from jasaweb_rt.gateway import Gateway
+from jasaweb_rt.services import Services
 from jasaweb_rt.upkeep import Upkeep
 from tests.integration.http.conftest import Client
 from tests.support import tokens
@@ -60,6 +61,35 @@ async def test_a_wrong_log_in_says_no_more_than_that(client: Client, who: dict[s
     assert response.status_code == 401
     assert response.json() == {"success": False, "error": "E-mail or password is wrong"}
     assert "set-cookie" not in response.headers
+
+
+@pytest.mark.parametrize("email", ["client@jasaweb.test", "nobody@jasaweb.test"])
+async def test_passwords_cannot_be_tried_for_ever(client: Client, email: str) -> None:
+    wrong = {"email": email, "password": "wrong"}
+    for _ in range(20):
+        # Those that are right count for nothing.
+        assert (await client.post("/api/auth/login", json=LOG_IN, headers=ORIGIN)).status_code == 200
+    while (response := await client.post("/api/auth/login", json=wrong, headers=ORIGIN)).status_code == 401:
+        pass
+    assert (response.status_code, response.json()["success"]) == (429, False)
+    assert 0 < int(response.headers["retry-after"]) <= 30
+    # Whether there is such an account shows in nothing, not even by the right password.
+    right = await client.post("/api/auth/login", json={**wrong, "password": PASSWORD}, headers=ORIGIN)
+    assert (right.status_code, right.content) == (429, response.content)
+    other = await client.post(
+        "/api/auth/login", json={"email": "other@jasaweb.test", "password": PASSWORD}, headers=ORIGIN
+    )
+    assert other.status_code == 200
+
+
+async def test_a_log_in_that_came_to_nothing_is_not_held_against_anybody(
+    client: Client, services: Services, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("alter table public.users rename to users_away")
+    for _ in range(30):
+        assert (await client.post("/api/auth/login", json=LOG_IN, headers=ORIGIN)).status_code == 500
+    await connection.execute("alter table public.users_away rename to users")
+    assert (await client.post("/api/auth/login", json=LOG_IN, headers=ORIGIN)).status_code == 200
 
 
 @pytest.mark.parametrize(
