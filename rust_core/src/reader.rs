@@ -265,16 +265,16 @@ fn close(session: &Session, reason: CloseReason) {
 /// the connection, and the Close frame may be lost with it (RFC 6455 section 7.1.1). The shard's sweep bounds this wait.
 fn linger(session: &Session, peer_closed: bool, shut: &mut bool, context: &mut Context<'_>) -> Turn {
     if !session.has_unwritten() {
-        if peer_closed {
-            session.socket.part();
-            return Turn::Done;
-        }
         if !*shut {
-            match session.socket.end() {
+            match if peer_closed { session.socket.say_goodbye() } else { session.socket.end() } {
                 Ok(true) => *shut = true,
+                // Which waits for the socket now, and comes back here.
                 Ok(false) => return Turn::Next(Stage::Linger { peer_closed, shut: false }),
                 Err(_) => return Turn::Done,
             }
+        }
+        if peer_closed {
+            return Turn::Done;
         }
     }
     let mut discarded = [0; 512];

@@ -96,20 +96,18 @@ impl Socket {
     /// Ends our side of the stream, and goes on reading. False: the word of it is held up, and this has to be called again
     /// when nothing is any more.
     pub(crate) fn end(&self) -> io::Result<bool> {
-        if let Some(encrypted) = &self.encrypted
-            && !encrypted.say_goodbye(&mut self.wire.by_reactor())?
-        {
-            return Ok(false);
+        let is_said = self.say_goodbye()?;
+        if is_said {
+            socket2::SockRef::from(&self.wire.stream).shutdown(Shutdown::Write)?;
         }
-        socket2::SockRef::from(&self.wire.stream).shutdown(Shutdown::Write)?;
-        Ok(true)
+        Ok(is_said)
     }
 
-    /// Says to a peer that is done, too, that the stream ends here and was not cut; as far as the socket takes it.
-    pub(crate) fn part(&self) {
-        if let Some(encrypted) = &self.encrypted {
-            // Who does not learn of it does not mind: the WebSocket was closed in both directions.
-            let _ = encrypted.say_goodbye(&mut self.wire.by_reactor());
+    /// Has TLS, if there is any, say that our side of the stream ends here and was not cut. False as with [`Self::end`].
+    pub(crate) fn say_goodbye(&self) -> io::Result<bool> {
+        match &self.encrypted {
+            None => Ok(true),
+            Some(encrypted) => encrypted.say_goodbye(&mut self.wire.by_reactor()),
         }
     }
 }

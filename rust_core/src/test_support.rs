@@ -4,11 +4,15 @@ use std::{
     cell::RefCell,
     net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, crypto::ring,
+    pki_types::PrivateKeyDer,
+};
 use tokio::sync::{Notify, mpsc::unbounded_channel};
 
 use crate::{
@@ -73,6 +77,37 @@ pub(crate) fn sockets() -> (TcpStream, TcpStream) {
     let (ours, _) = listener.accept().unwrap();
     ours.set_nonblocking(true).unwrap();
     (ours, peer)
+}
+
+/// Both ends of TLS behind its handshake, on no socket yet.
+pub(crate) fn handshake() -> (Box<ServerConnection>, Box<ClientConnection>) {
+    static CONFIGS: OnceLock<(Arc<ServerConfig>, Arc<ClientConfig>)> = OnceLock::new();
+    let (server, client) = CONFIGS.get_or_init(tls_configs);
+    let mut server = Box::new(ServerConnection::new(Arc::clone(server)).unwrap());
+    let mut client = Box::new(ClientConnection::new(Arc::clone(client), "rt.test".try_into().unwrap()).unwrap());
+    while client.is_handshaking() || server.is_handshaking() || client.wants_write() || server.wants_write() {
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        client.write_tls(&mut there).unwrap();
+        server.read_tls(&mut &there[..]).unwrap();
+        server.process_new_packets().unwrap();
+        server.write_tls(&mut back).unwrap();
+        client.read_tls(&mut &back[..]).unwrap();
+        client.process_new_packets().unwrap();
+    }
+    (server, client)
+}
+
+/// A server with a certificate that vouches for itself, and a client that trusts it.
+fn tls_configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["rt.test".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let server = server.unwrap().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    (Arc::new(server), Arc::new(client.unwrap().with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// A socket that was let in for `user`.

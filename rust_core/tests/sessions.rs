@@ -28,7 +28,7 @@ use support::{
     http::Client,
     queued_bytes,
     sockets::{CLOSE, PING, Socket, TEXT},
-    within,
+    until, within,
 };
 use tokio::{net::TcpSocket, task::JoinSet};
 
@@ -95,15 +95,6 @@ impl Drop for Running {
         let server = Arc::clone(&self.server);
         let _ = std::thread::spawn(move || server.stop(Duration::ZERO)).join();
     }
-}
-
-async fn until(mut condition: impl FnMut() -> bool) {
-    within(async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
 }
 
 fn text(value: &serde_json::Value) -> Frame {

@@ -33,6 +33,7 @@ use crate::{
     frame::Frame,
     hub::Hub,
     server::{Server, new_node_id},
+    tls::Tls,
     token::Role,
 };
 
@@ -79,7 +80,7 @@ impl FanoutServer {
         trusted_proxies=Vec::new(), require_tls=None, max_connections=None, max_connections_per_user=10,
         max_connections_per_ip=100, connect_rate_per_ip=20, connect_burst_per_ip=100, message_rate=20,
         message_burst=50, max_message_bytes=65536, send_queue_bytes=1_048_576, compress_min_bytes=512, workers=None,
-        coalesce_ms=10, ping_interval=25.0, pong_timeout=10.0, app_socket=None, sync=false,
+        coalesce_ms=10, ping_interval=25.0, pong_timeout=10.0, tls_cert=None, tls_key=None, app_socket=None, sync=false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "each limit of the contract is a keyword")]
     fn new(
@@ -104,6 +105,8 @@ impl FanoutServer {
         coalesce_ms: u64,
         ping_interval: f64,
         pong_timeout: f64,
+        tls_cert: Option<std::path::PathBuf>,
+        tls_key: Option<std::path::PathBuf>,
         app_socket: Option<std::path::PathBuf>,
         sync: bool,
     ) -> PyResult<Self> {
@@ -116,6 +119,8 @@ impl FanoutServer {
             host,
             port,
             token_secret_previous: token_secret_previous.map(config::secret).transpose()?,
+            tls_cert,
+            tls_key,
             app_socket,
             sync,
             allowed_origins: config::origins(&allowed_origins),
@@ -138,6 +143,8 @@ impl FanoutServer {
             ..defaults
         };
         config.validate()?;
+        // Read again at the start; what is wrong with them shows here, with everything else that is.
+        Tls::load(&config)?;
         Ok(Self {
             config,
             owner: std::process::id(),

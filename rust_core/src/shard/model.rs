@@ -4,6 +4,7 @@
 //! is, each peer reads whole frames, each message once and in order; or it is closed with a reason, by a Close frame
 //! that comes last, and what it read before is the beginning of what it was sent.
 
+mod line;
 mod peer;
 mod program;
 
@@ -20,6 +21,7 @@ use proptest::{
 };
 
 use self::{
+    line::Line,
     peer::{Peer, message},
     program::{Order, Step, step},
 };
@@ -30,7 +32,7 @@ use crate::{
     events::{Asked, Event},
     frame::Frame,
     handshake::Resume,
-    test_support::{admitted, config, context},
+    test_support::{admitted, config, context, handshake},
     token::Role,
 };
 
@@ -96,7 +98,7 @@ impl World {
         }
     }
 
-    fn join(&mut self, grain: usize) {
+    fn join(&mut self, grain: usize, encrypted: bool) {
         if self.shard.users.values().flatten().count() >= MOST_CONNECTIONS {
             self.peers.iter_mut().for_each(|peer| peer.may_be_closed(4004));
         }
@@ -106,10 +108,11 @@ impl World {
         socket2::SockRef::from(&ours).set_send_buffer_size(1).unwrap();
         let resume = Resume { last_seq: Some(0), ..Resume::default() };
         let number = (self.peers.len() as u64 + 1) << 8;
-        let admitted = Admitted { resume, ..admitted(TcpStream::from(OwnedFd::from(ours)), USER) };
+        let (tls, theirs) = encrypted.then(handshake).unzip();
+        let admitted = Admitted { tls, resume, ..admitted(TcpStream::from(OwnedFd::from(ours)), USER) };
         self.shard.join(admitted, number, self.now);
         self.shard.numbers[&number].socket.take_at_most(grain);
-        self.peers.push(Peer::new(number, socket));
+        self.peers.push(Peer::new(number, Line::new(socket, theirs)));
         if self.shard.draining.is_some() {
             self.peers.iter_mut().for_each(|peer| peer.may_be_closed(1001));
         }
@@ -263,8 +266,8 @@ impl World {
                 }
                 self.pass(0, &[]).await?;
             }
-            Step::Join(grain) => {
-                self.join(*grain);
+            Step::Join(grain, encrypted) => {
+                self.join(*grain, *encrypted);
                 self.turn().await?;
             }
             Step::Peer(peer, act) => {
@@ -300,8 +303,8 @@ impl World {
         Err(TestCaseError::fail("something that was sent never came"))
     }
 
-    async fn run(&mut self, steps: &[Step]) -> TestCaseResult {
-        self.join(usize::MAX);
+    async fn run(&mut self, encrypted: bool, steps: &[Step]) -> TestCaseResult {
+        self.join(usize::MAX, encrypted);
         for step in steps {
             self.step(step).await?;
         }
@@ -338,11 +341,12 @@ proptest! {
     #[test]
     fn every_frame_is_whole_and_in_order_and_comes_once_or_the_connection_is_closed_with_a_reason(
         limit in prop::sample::select(vec![1_usize, 300, 3_000, 20_000, 1_000_000]),
+        encrypted in any::<bool>(),
         steps in vec(step(), 0..60),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let tasks = LocalSet::new();
         let mut world = World::new(limit);
-        tasks.block_on(&runtime, world.run(&steps))?;
+        tasks.block_on(&runtime, world.run(encrypted, &steps))?;
     }
 }

@@ -111,3 +111,114 @@ fn send_held(connection: &mut ServerConnection, records: &mut impl Write) -> io:
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use rustls::{ClientConnection, StreamOwned};
+
+    use super::*;
+    use crate::{
+        socket::Socket,
+        test_support::{handshake, sockets},
+    };
+
+    type Peer = StreamOwned<ClientConnection, TcpStream>;
+
+    fn connected() -> (Socket, Peer) {
+        let (ours, peer) = sockets();
+        let (server, client) = handshake();
+        (Socket::new(ours, Some(server)).unwrap(), StreamOwned::new(*client, peer))
+    }
+
+    /// Pieces whose ends lie on and beside those of records.
+    fn pieces() -> Vec<Vec<u8>> {
+        [1, RECORD_BYTES - 1, RECORD_BYTES, RECORD_BYTES + 1, 5, 0, 3 * RECORD_BYTES, 100_000]
+            .iter()
+            .enumerate()
+            .map(|(index, length)| vec![b'a' + index as u8; *length])
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn whatever_the_socket_takes_at_a_time_the_peer_reads_what_was_written() {
+        for grain in [1, 7, 4_096, RECORD_BYTES + 10, usize::MAX] {
+            let (socket, mut peer) = connected();
+            let expected = pieces().concat();
+            let length = expected.len();
+            let reading = std::thread::spawn(move || {
+                let mut read = vec![0; length];
+                peer.read_exact(&mut read).unwrap();
+                read
+            });
+            socket.take_at_most(grain);
+            let mut written = 0;
+            while written < expected.len() || socket.is_held_up() {
+                socket.writable().await.unwrap();
+                let slices: Vec<_> = expected[written..].chunks(30_000).map(IoSlice::new).collect();
+                match socket.try_write_vectored(&slices) {
+                    Ok(taken) => written += taken,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            }
+            assert!(reading.join().unwrap() == expected, "{grain}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_socket_holds_one_record_up_and_takes_no_more() {
+        let (socket, mut peer) = connected();
+        socket.writable().await.unwrap();
+        let bytes = vec![b'x'; 100_000];
+        let mut written = 0;
+        let refused = loop {
+            match socket.try_write(&bytes) {
+                Ok(taken) => written += taken,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert!(socket.is_held_up());
+        let held = socket.encrypted.as_ref().unwrap().connection.borrow_mut().process_new_packets().unwrap();
+        assert!(held.tls_bytes_to_write() <= RECORD_BYTES + 64, "{held:?}");
+        assert_eq!(socket.try_write(b"more").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let reading = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            peer.read_to_end(&mut read).unwrap();
+            read.len()
+        });
+        while !socket.flush().unwrap() {
+            socket.writable().await.unwrap();
+        }
+        while !socket.end().unwrap() {
+            socket.writable().await.unwrap();
+        }
+        assert_eq!(reading.join().unwrap(), written, "what counts as written has come, and the end was said");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_record_is_an_error_and_an_end_without_a_word_is_an_end() {
+        let (socket, peer) = connected();
+        peer.sock.shutdown(std::net::Shutdown::Write).unwrap();
+        socket.readable().await.unwrap();
+        assert_eq!(socket.try_read(&mut [0; 10]).unwrap(), 0);
+        let (socket, mut peer) = connected();
+        peer.sock.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        socket.readable().await.unwrap();
+        assert_eq!(socket.try_read(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn what_was_decrypted_and_not_read_is_ready() {
+        let (socket, mut peer) = connected();
+        peer.write_all(&[b'x'; 1_000]).unwrap();
+        socket.readable().await.unwrap();
+        let mut buffer = [0; 999];
+        assert_eq!(socket.try_read(&mut buffer).unwrap(), 999);
+        let ready = std::future::poll_fn(|context| std::task::Poll::Ready(socket.poll_read_ready(context))).await;
+        assert!(ready.is_ready());
+        assert_eq!(socket.try_read(&mut buffer).unwrap(), 1);
+        assert_eq!(socket.try_read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}

@@ -33,7 +33,7 @@ pub(crate) async fn within<F: Future>(future: F) -> F::Output {
 }
 
 /// Waits until `condition` holds.
-pub(crate) async fn until(condition: impl Fn() -> bool) {
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     within(async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -82,8 +82,15 @@ impl Door {
     ) -> Self {
         let hand_over = move |mut admitted: Admitted| {
             // As a shard does it; a new socket takes it whole.
-            if admitted.tls.is_none() {
-                admitted.socket.write_all(&std::mem::take(&mut admitted.greeting)).unwrap();
+            let greeting = std::mem::take(&mut admitted.greeting);
+            match &mut admitted.tls {
+                None => admitted.socket.write_all(&greeting).unwrap(),
+                Some(tls) => {
+                    tls.writer().write_all(&greeting).unwrap();
+                    while tls.wants_write() {
+                        tls.write_tls(&mut admitted.socket).unwrap();
+                    }
+                }
             }
             hand_over(admitted);
         };

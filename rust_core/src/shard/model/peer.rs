@@ -3,8 +3,6 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read as _, Write as _},
-    net::Shutdown,
-    os::unix::net::UnixStream,
 };
 
 use proptest::{
@@ -14,6 +12,7 @@ use proptest::{
 
 use super::{
     LONGEST, UNCOUNTED_BYTES,
+    line::Line,
     program::{Act, Violation},
 };
 use crate::close::CloseReason;
@@ -28,7 +27,7 @@ pub(super) struct Received {
 /// The far end of a connection, and what the model knows of it.
 pub(super) struct Peer {
     pub(super) number: u64,
-    socket: UnixStream,
+    line: Line,
     pub(super) bytes: Vec<u8>,
     /// How many of them were whole frames.
     parsed: usize,
@@ -57,10 +56,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(number: u64, socket: UnixStream) -> Self {
+    pub(super) fn new(number: u64, line: Line) -> Self {
         Self {
             number,
-            socket,
+            line,
             bytes: Vec::new(),
             parsed: 0,
             frames: Vec::new(),
@@ -85,7 +84,7 @@ impl Peer {
         let mut left = limit;
         while left > 0 && !self.at_end {
             let length = left.min(buffer.len());
-            match self.socket.read(&mut buffer[..length]) {
+            match self.line.read(&mut buffer[..length]) {
                 Ok(0) => self.at_end = true,
                 Ok(read) => {
                     self.bytes.extend_from_slice(&buffer[..read]);
@@ -129,12 +128,13 @@ impl Peer {
     /// Hands to the socket what it takes; one that was closed takes nothing any more.
     pub(super) fn write(&mut self) {
         while !self.unsent.is_empty() {
-            match self.socket.write(&self.unsent) {
+            match self.line.write(&self.unsent) {
                 Ok(written) => drop(self.unsent.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => self.unsent.clear(),
             }
         }
+        self.line.send_on();
     }
 
     pub(super) fn act(&mut self, act: &Act) -> TestCaseResult {
@@ -211,8 +211,7 @@ impl Peer {
         self.silent = true;
         self.write();
         if self.unsent.is_empty() {
-            // The shard may have ended the other side as well.
-            let _ = self.socket.shutdown(Shutdown::Write);
+            self.line.end();
         }
     }
 

@@ -11,8 +11,8 @@ pub(super) enum Step {
     Pass(u64, Vec<Order>),
     /// The shard's sweep: heartbeats, ends of sessions.
     Sweep,
-    /// Another connection, whose socket takes at most so many bytes at a time.
-    Join(usize),
+    /// Another connection, whose socket takes at most so many bytes at a time, and which may be encrypted.
+    Join(usize, bool),
     /// What a peer does.
     Peer(usize, Act),
 }
@@ -114,7 +114,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0_u64..20, vec(order(), 0..5)).prop_map(|(after, orders)| Step::Pass(after, orders)),
         2 => Just(Step::Sweep),
-        1 => grain.prop_map(Step::Join),
+        1 => (grain, any::<bool>()).prop_map(|(grain, encrypted)| Step::Join(grain, encrypted)),
         12 => (any::<usize>(), act()).prop_map(|(peer, act)| Step::Peer(peer, act)),
         // At most once in most programs, for it ends everything.
         1 => prop::bool::weighted(0.1).prop_map(|drain| {
