@@ -1,6 +1,7 @@
 """The Rust core: sockets, sessions, fan-out. Everything here may be called from any thread."""
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Literal, TypeAlias, final
 
 from jasaweb_rt.messages import Envelope, Payload
@@ -296,6 +297,8 @@ class Progress:
 class FanoutServer:
     """Accepts WebSocket connections on threads of its own and fans frames out to them.
 
+    With `tls_cert` and `tls_key`, PEM files that are read again when they change, it speaks TLS alone. ValueError names
+    the argument that cannot be used: files that cannot be read, are not PEM, or do not belong together among them.
     A frame is `str`, `bytes` (UTF-8), or a message struct of `jasaweb_rt.messages`.
     """
 
@@ -323,6 +326,8 @@ class FanoutServer:
         coalesce_ms: int = 10,
         ping_interval: float = 25.0,
         pong_timeout: float = 10.0,
+        tls_cert: str | PathLike[str] | None = None,
+        tls_key: str | PathLike[str] | None = None,
         app_socket: str | None = None,
         sync: bool = False,
     ) -> FanoutServer: ...

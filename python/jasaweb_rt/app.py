@@ -79,7 +79,11 @@ def create_app(settings: Settings, *, services: Services | None = None, hooks: H
         ],
         guards=[must_ask_what_is_known],
         request_class=StrictRequest,
-        middleware=[SessionAuthentication(settings.session_cookie, _find_keys, _find_user), CookieCSRF(_find_keys)],
+        middleware=[
+            SessionAuthentication(settings.session_cookie, _find_keys, _find_user),
+            # As the session's cookie: see `is_secure`.
+            CookieCSRF(_find_keys, always_secure=(settings.public_url or "").startswith("https://")),
+        ],
         dependencies={
             "services": Provide(_services, sync_to_thread=False),
             "web_files": Provide(lambda: web_files, sync_to_thread=False),

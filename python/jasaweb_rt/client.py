@@ -12,6 +12,7 @@ frame has dealt with the one before; that is when a position is kept, where one 
 import asyncio
 import json
 import logging
+import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -69,6 +70,7 @@ class RealtimeClient:
         batch: bool = True,
         fetch_page: PageFetcher | None = None,
         position: PositionStore | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Sets up without connecting.
 
@@ -81,6 +83,8 @@ class RealtimeClient:
                 handed out one by one in any case.
             fetch_page: how to read what is too much for the server to replay; for instance `InboxPages`.
             position: where the client's position is kept for the next start; for instance a `FilePosition`.
+            tls: for `wss:`, whom to trust, as in `ssl.create_default_context(cafile="ca.pem")`; None: the authorities
+                of the system.
         """
         self.last_seq = last_seq
         """`seq` up to which everything was handed out; None before the first `sync`."""
@@ -89,6 +93,7 @@ class RealtimeClient:
         """Unread notifications, as of `rev`; None before the first count."""
         self.rev = -1
         self._url = url
+        self._tls = (tls or True) if urlsplit(url).scheme == "wss" else None
         self._token = token
         self._batch = batch
         self._pager = None if fetch_page is None else Pager(fetch_page)
@@ -203,6 +208,7 @@ class RealtimeClient:
                 open_timeout=_OPEN_SECONDS,
                 close_timeout=_CLOSE_SECONDS,
                 max_size=_MAX_FRAME_BYTES,
+                ssl=self._tls,
             )
         except InvalidStatus as refused:
             status = refused.response.status_code
@@ -210,7 +216,9 @@ class RealtimeClient:
             self._plan_next(following, status, refused.response.reason_phrase)
             return None
         except (OSError, EOFError, InvalidHandshake) as error:
-            logger.info("no connection: %s", error)
+            # A certificate that is not trusted may be replaced, but hardly by itself.
+            level = logging.WARNING if isinstance(error, ssl.SSLError) else logging.INFO
+            logger.log(level, "no connection: %s", error)
             self._plan_next(Next("reconnect"))
             return None
         if self._closed.is_set():

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -30,12 +31,15 @@ _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 class InboxPages:
     """A `PageFetcher` over HTTP, by a session of the site; the requests run on threads."""
 
-    def __init__(self, url: str, session: str | Callable[[], Awaitable[str]]) -> None:
+    def __init__(
+        self, url: str, session: str | Callable[[], Awaitable[str]], *, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Sets up without a request.
 
         Args:
             url: the `connectionUrl` of the token route, or `http:` or `https:` and what stands before `/api`.
             session: a session JWT, or a function that is asked for one before each request.
+            tls: for `wss:` and `https:`, whom to trust; None: the authorities of the system.
 
         Raises:
             ValueError: `url` is not such a URL.
@@ -48,7 +52,7 @@ class InboxPages:
         """Address of the route, without a query."""
         self._session = session
         # A redirect would take the session along to wherever it leads.
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._opener = urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=tls))
 
     async def __call__(self, after: int, limit: int) -> Page:
         """The page after the `seq` `after`, of at most `limit` items.

@@ -81,8 +81,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose `X-Forwarded-*` is believed. `JASAWEB_RT_TRUSTED_PROXIES`, comma-separated."""
     require_tls: bool | None = None
-    """Whether a plain WebSocket is refused that no trusted proxy took in by https; none: true unless bound to loopback.
-    `JASAWEB_RT_REQUIRE_TLS`."""
+    """Whether a WebSocket is refused that came neither to us by TLS nor to a trusted proxy by https; none: true unless
+    bound to loopback. `JASAWEB_RT_REQUIRE_TLS`."""
+    tls_cert: str | None = None
+    """PEM file of the server's certificate and its chain, read again when it changes; the public port then speaks TLS
+    alone. None: plain HTTP. `JASAWEB_RT_TLS_CERT`."""
+    tls_key: str | None = None
+    """PEM file of its key, without a passphrase. `JASAWEB_RT_TLS_KEY`."""
     max_connections: Count = 0
     """Sockets in all; more get 503. `JASAWEB_RT_MAX_CONNECTIONS`; from `ulimit -n` where not given."""
     max_connections_per_user: Count = 10
@@ -126,10 +131,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Credentials file for NATS. `JASAWEB_RT_NATS_CREDENTIALS`; not in this version."""
     nats_ca: str | None = None
     """File of the authority that NATS certificates are checked by. `JASAWEB_RT_NATS_CA`; not in this version."""
-    tls_cert: str | None = None
-    """PEM file of the certificate. `JASAWEB_RT_TLS_CERT`; not in this version."""
-    tls_key: str | None = None
-    """PEM file of its key. `JASAWEB_RT_TLS_KEY`; not in this version."""
     app_url: str | None = None
     """Where a gateway forwards. `JASAWEB_RT_APP_URL`; not in this version."""
     midtrans_server_key: str | None = None
@@ -170,11 +171,6 @@ _NOT_IN_THIS_VERSION: dict[str, tuple[frozenset[str], str]] = {
     "nats_url": (frozenset(), "this version runs as a single node; unset it"),
     "nats_credentials": (frozenset(), "this version runs as a single node; unset it"),
     "nats_ca": (frozenset(), "this version runs as a single node; unset it"),
-    "tls_cert": (
-        frozenset(),
-        "this version serves no TLS; put a proxy in front, name it in JASAWEB_RT_TRUSTED_PROXIES",
-    ),
-    "tls_key": (frozenset(), "this version serves no TLS; put a proxy in front, name it in JASAWEB_RT_TRUSTED_PROXIES"),
     "role": (frozenset({"all"}), "this version runs as one process; unset it or set it to 'all'"),
     "app_url": (frozenset(), "this version forwards to its own app only; unset it"),
 }

@@ -124,6 +124,8 @@ class Gateway:
                 coalesce_ms=settings.coalesce_ms,
                 ping_interval=settings.ping_interval,
                 pong_timeout=settings.pong_timeout,
+                tls_cert=settings.tls_cert,
+                tls_key=settings.tls_key,
                 app_socket=None if app_socket is None else str(app_socket),
                 sync=True,
             )

@@ -236,7 +236,8 @@ class Server:
 
     def _announce(self, gateway: Gateway) -> None:
         host, port = gateway.server.address
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self._settings.tls_cert else "http"
+        url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         logger.info("listening on %s", url)
         self._on_ready(url)
 

@@ -16,7 +16,7 @@ START_SECONDS = 45.0
 END_SECONDS = 45.0
 TOKEN_SECRET = "the-token-secret-of-the-tests-is-long-too"
 
-_LISTENING = re.compile(r"listening on (http://\S+)")
+_LISTENING = re.compile(r"listening on (https?://\S+)")
 
 
 class Program:

@@ -88,7 +88,6 @@ def test_an_empty_value_is_none(tmp_path: Path) -> None:
         ("JASAWEB_RT_ALLOWED_ORIGINS", "https://a.org/path", "scheme, host and port alone"),
         ("JASAWEB_RT_TRUSTED_PROXIES", "10.0.0.1/8", "networks such as 10.0.0.0/8"),
         ("JASAWEB_RT_SESSION_COOKIE", "a b", "no blanks"),
-        ("JASAWEB_RT_TLS_CERT", "/x.pem", "put a proxy in front"),
         ("JASAWEB_RT_NATS_URL", "nats://x", "single node"),
         ("JASAWEB_RT_ROLE", "gateway", "one process"),
         ("JASAWEB_RT_JWT_SECRET", "short", "JASAWEB_RT_JWT_SECRET is too short: 5 bytes"),

@@ -52,12 +52,13 @@ def url_beside(connection: Connection, settings: Settings, port: int) -> str:
     host = _HOST.fullmatch(connection.headers.get("host") or "")
     if host is None:
         raise InvalidInputError("The Host header is not valid")
-    return f"{'wss' if connection.scope['scheme'] == 'https' else 'ws'}://{host[1]}:{port}/ws"
+    is_encrypted = settings.tls_cert is not None or connection.scope["scheme"] == "https"
+    return f"{'wss' if is_encrypted else 'ws'}://{host[1]}:{port}/ws"
 
 
 def is_secure(connection: Connection, settings: Settings) -> bool:
-    """Whether the client came over https."""
-    return server_url(connection, settings).startswith("https://")
+    """Whether cookies are for https alone: the client came that way, or is to by the configured address."""
+    return connection.scope["scheme"] == "https" or (settings.public_url or "").startswith("https://")
 
 
 def is_own_origin(connection: Connection, settings: Settings) -> bool:

@@ -21,13 +21,17 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class CookieCSRF(ASGIMiddleware):
-    """Cookie `csrftoken` (Secure over https), header `x-csrftoken`; routes with `exclude_from_csrf` are exempt."""
+    """Cookie `csrftoken` (Secure over https, or always) and header `x-csrftoken`.
+
+    Routes with `exclude_from_csrf` are exempt.
+    """
 
     scopes = (ScopeType.HTTP,)
     exclude_opt_key = "exclude_from_csrf"
 
-    def __init__(self, find_keys: FindKeys) -> None:
+    def __init__(self, find_keys: FindKeys, *, always_secure: bool = False) -> None:
         self._find_keys = find_keys
+        self._always_secure = always_secure
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Lets the request pass, or refuses it by 403."""
@@ -37,7 +41,8 @@ class CookieCSRF(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         secret = self._find_keys(connection).current.csrf_secret
-        config = CSRFConfig(secret=secret, cookie_secure=scope["scheme"] == "https")
+        is_secure = self._always_secure or scope["scheme"] == "https"
+        config = CSRFConfig(secret=secret, cookie_secure=is_secure)
         await _Renewing(next_app, config)(scope, receive, send)
 
 
