@@ -6,6 +6,7 @@ round: sockets are told to come back later while requests finish, then the appli
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import select
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,10 +34,12 @@ from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.hooks import Hooks
 from jasaweb_rt.key_rotation import KeyRotation
 from jasaweb_rt.services import Services, close_pool
+from jasaweb_rt.sparing_log import SparingLog
 
 __all__ = ["Server"]
 
 logger = logging.getLogger(__name__)
+sparing = SparingLog(logger)
 access_logger = logging.getLogger("jasaweb_rt.access")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -46,6 +49,7 @@ _HTTP_START_SECONDS = 10.0
 # A supervisor may signal the process and its group, which comes as two signals and means one.
 _SAME_WISH_SECONDS = 0.3
 _STDERR = 2
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _SOCKET_NAME = "app.sock"
 _SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un without its end: 107 on Linux, 103 on macOS
 
@@ -133,6 +137,7 @@ class Server:
 
     async def _serve(self, database_url: str) -> None:
         loop, stop, keys_wanted = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        loop.set_exception_handler(_log_failure)
         starting = asyncio.ensure_future(self._prepare_database(database_url))
 
         def end() -> None:
@@ -322,6 +327,16 @@ class _HttpServer(uvicorn.Server):
             if serving.done() or time.monotonic() > deadline:
                 raise RealtimeError("The web application did not start; the log says why.")
             await asyncio.sleep(0.005)
+
+
+def _log_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Logs what failed on the event loop, without a traceback where the system refuses a connection: that is no bug."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
+        # The loop waits a second and tries again, each time with this.
+        sparing.log(logging.ERROR, f"The web application cannot take a request in: {error.strerror}; trying again")
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _first(stop: asyncio.Event, serving: "asyncio.Future[None]") -> None:

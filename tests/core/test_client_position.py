@@ -204,3 +204,15 @@ async def test_a_kill_at_any_moment_leaves_a_position(tmp_path: Path) -> None:
         found = await FilePosition(path).load()
         assert found is not None
         assert found.last_seq in ((printed or [last])[-1], (printed or [last])[-1] + 1)
+
+
+async def test_a_full_disk_leaves_the_old_position(file: FilePosition, tmp_path: Path) -> None:
+    await file.save(Position("e", 1))
+    # Every write to this device finds no room.
+    (tmp_path / "position.json.new").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        await file.save(Position("e", 2))
+    assert await file.load() == Position("e", 1)
+    (tmp_path / "position.json.new").unlink()
+    await file.save(Position("e", 3))
+    assert await file.load() == Position("e", 3)

@@ -267,6 +267,20 @@ async def test_the_log_is_bounded(data_dir: Path, cluster: Path, monkeypatch: py
         await eventually(lambda: "the newest line" in server.log_path.read_text() + older.read_text())
 
 
+async def test_the_log_is_cut_also_where_there_is_no_room_for_the_older_part(
+    data_dir: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_LOG_LIMIT", 20_000)
+    monkeypatch.setattr(embedded, "_LOG_CHECK_SECONDS", 0.05)
+    async with running(data_dir) as server:
+        # Every write to this device finds no room.
+        (data_dir / "postgres.log.1").symlink_to("/dev/full")
+        statement = f"do $$ begin for n in 1..200 loop raise log '{'x' * 400}'; end loop; end $$"
+        for _ in range(2):
+            await query(server.url, statement)
+            await eventually(lambda: server.log_path.stat().st_size < 20_000)
+
+
 async def test_a_deep_data_directory(tmp_path: Path) -> None:
     """A socket's path may have 107 bytes; the data directory's own does not count."""
     deep = tmp_path / ("long-" * 20) / ("path-" * 20)

@@ -54,8 +54,9 @@ left join lateral (
 ) waiting on true
 left join lateral (
   select sized.* from (
-    select e.*, sum(octet_length(e.title) + octet_length(e.message) + coalesce(octet_length(e.data), 0))
-                over (order by e.seq rows between unbounded preceding and 1 preceding) as bytes_before
+    select entry.*, sum(octet_length(entry.title) + octet_length(entry.message)
+                               + coalesce(octet_length(entry.data), 0))
+                over (order by entry.seq rows between unbounded preceding and 1 preceding) as bytes_before
     from (
       select f.seq, {ENTRY_COLUMNS}
       from (
@@ -65,7 +66,7 @@ left join lateral (
       left join lateral (
         select n.* from public.real_time_notifications n where n.id = f.notification_id offset 0
       ) n on n.user_id = f.user_id
-    ) e
+    ) entry
   ) sized
   where sized.bytes_before is null or sized.bytes_before < $5
 ) page on true

@@ -1,15 +1,19 @@
 """Pages, files, probes, the schema, and the shape of errors."""
 
+import asyncio
 import re
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from jasaweb_rt.exceptions import DatabaseFullError
+from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.services import Services
 from tests.integration.http.conftest import Client
 from tests.support.databases import drop_database
 from tests.support.people import bearer, session_token
+from tests.support.sockets import WAIT_SECONDS
 
 
 async def test_without_an_upgrade_the_socket_says_so(client: Client) -> None:
@@ -149,6 +153,23 @@ async def test_the_probes(client: Client, services: Services) -> None:
     response = await client.get("/readyz", headers={"X-Forwarded-Untrusted": "1"})
     assert response.status_code == 503  # no gateway runs behind this application
     assert response.json() == {"success": False, "error": "Not ready"}
+
+
+async def test_readiness_names_what_fails(client: Client, services: Services, gateway: Gateway) -> None:
+    well = {"database": "ok", "relay": "ok", "listener": "ok", "disk": "ok", "draining": False}
+    async with asyncio.timeout(WAIT_SECONDS):
+        # A database that takes too long to answer is none for the moment.
+        while (response := await client.get("/readyz")).status_code != 200:
+            await asyncio.sleep(0.02)
+    assert response.json() == {"success": True, "checks": well}
+    with pytest.raises(DatabaseFullError), gateway.disk.watching():
+        raise DatabaseFullError("No room")
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json() == {"success": False, "error": "Not ready", "checks": {**well, "disk": "failed"}}
+    await asyncio.to_thread(gateway.stop, 1)
+    checks = (await client.get("/readyz")).json()["checks"]
+    assert checks == {**well, "relay": "failed", "disk": "failed", "draining": True}
 
 
 async def test_the_schema_declares_the_errors(client: Client) -> None:
