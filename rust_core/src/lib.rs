@@ -7,7 +7,7 @@
 //! Rules without I/O, tested without a network:
 //! - [`frame`]: a message encoded once into wire bytes, shared by every connection; [`deflate`]: its compressed form;
 //! - [`frame_boundary`]: whether a client's stream stands between two messages; [`inflate`]: that stream with its
-//!   compressed messages made plain; [`frame_header`]: what both look at;
+//!   compressed messages made plain; [`frame_header`]: what both look at; [`protocol`]: all of it as messages;
 //! - [`token`]: who may open a socket;
 //! - [`handshake`]: what a WebSocket request must have and what it asks for, [`extensions`] among it; [`origin`]: which
 //!   pages may send one;
@@ -26,7 +26,7 @@
 //!   slowly;
 //! - [`hub`]: the handle through which everything is published; it knows which shard owns a user;
 //! - [`shard`]: a thread that owns its users' sessions outright;
-//! - [`session`]: one connection's reader, limits, heartbeat and close; [`transport`]: the socket under tungstenite;
+//! - [`session`]: one connection's reader, limits, heartbeat and close; [`transport`]: the socket under the protocol;
 //! - [`events`]: the bounded queue through which the embedding program is told; [`progress`]: what it asks for, how far
 //!   each connection has come;
 //! - [`server`]: owns the threads: start, drain, stop.
@@ -78,6 +78,7 @@ pub mod metrics;
 pub mod origin;
 pub mod patience;
 pub mod progress;
+pub mod protocol;
 pub mod proxy;
 #[cfg(feature = "python")]
 mod python;

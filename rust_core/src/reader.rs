@@ -13,22 +13,17 @@ use std::{
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::{
     Message,
-    error::{CapacityError, Error as Failure, ProtocolError},
-    protocol::{Role as Side, WebSocketConfig, WebSocketContext},
+    error::{Error as Failure, ProtocolError},
 };
 
 use crate::{
     close::CloseReason,
     events::Ending,
     frame::Frame,
-    frame_boundary::FrameBoundary,
-    inflate::{Inflate, StreamError},
+    protocol::{Protocol, close_reason},
     session::Session,
     transport::Transport,
 };
-
-/// Bytes that tungstenite reads at a time.
-const READ_BUFFER_BYTES: usize = 2048;
 
 /// Messages taken in one turn; a client that sends without end must not hold up the shard.
 const MESSAGES_PER_TURN: usize = 32;
@@ -45,18 +40,14 @@ pub(crate) struct Reader {
 
 /// What is read for.
 enum Stage {
-    /// Messages. The machine is there while one is unfinished.
-    Open(Option<Box<Protocol>>),
+    /// Messages. The protocol machine is there while one is unfinished.
+    Open(Option<Box<Conversation>>),
     /// The peer's end: the connection is over.
     Linger { peer_closed: bool, shut: bool },
 }
 
-/// tungstenite's side of a connection.
-struct Protocol {
-    machine: WebSocketContext,
-    boundary: FrameBoundary,
-    /// On a connection that negotiated permessage-deflate.
-    inflate: Option<Box<Inflate>>,
+struct Conversation {
+    protocol: Protocol,
     peer_closed: bool,
 }
 
@@ -75,12 +66,8 @@ enum Turn {
 impl Reader {
     /// For a session, and what was read of it already.
     pub(crate) fn new(session: Rc<Session>, read_ahead: &Bytes) -> Self {
-        let protocol = (!read_ahead.is_empty()).then(|| {
-            let mut protocol = Protocol::new(&session, read_ahead.to_vec());
-            protocol.boundary.pass(read_ahead);
-            Box::new(protocol)
-        });
-        Self { departure: Departure(session), stage: Stage::Open(protocol) }
+        let begun = (!read_ahead.is_empty()).then(|| Box::new(Conversation::new(&session, read_ahead)));
+        Self { departure: Departure(session), stage: Stage::Open(begun) }
     }
 }
 
@@ -97,7 +84,7 @@ impl Future for Reader {
             }
             write_on(session, context);
             let turn = match &mut this.stage {
-                Stage::Open(protocol) => read(session, protocol, context),
+                Stage::Open(conversation) => read(session, conversation, context),
                 Stage::Linger { peer_closed, shut } => linger(session, *peer_closed, shut, context),
             };
             match turn {
@@ -125,9 +112,9 @@ fn write_on(session: &Session, context: &mut Context<'_>) {
 }
 
 /// Reads messages until there is no more.
-fn read(session: &Session, protocol: &mut Option<Box<Protocol>>, context: &mut Context<'_>) -> Turn {
+fn read(session: &Session, conversation: &mut Option<Box<Conversation>>, context: &mut Context<'_>) -> Turn {
     // What was read with the handshake is in the machine and is no news to the socket.
-    if protocol.is_none() {
+    if conversation.is_none() {
         match session.socket.poll_read_ready(context) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => {
@@ -137,7 +124,7 @@ fn read(session: &Session, protocol: &mut Option<Box<Protocol>>, context: &mut C
             Poll::Pending => return Turn::Wait,
         }
     }
-    let present = protocol.get_or_insert_with(|| Box::new(Protocol::new(session, Vec::new())));
+    let present = conversation.get_or_insert_with(|| Box::new(Conversation::new(session, &[])));
     let mut allowance = BYTES_PER_TURN;
     for _ in 0..MESSAGES_PER_TURN {
         match present.read(session, &mut allowance) {
@@ -152,10 +139,10 @@ fn read(session: &Session, protocol: &mut Option<Box<Protocol>>, context: &mut C
                 }
             }
             Err(Failure::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                let is_between_messages = present.boundary.is_between_messages();
+                let is_between_messages = present.protocol.is_between_messages();
                 session.note_unfinished(!is_between_messages);
                 if is_between_messages {
-                    *protocol = None;
+                    *conversation = None;
                 }
                 // A socket that turned out to be empty is no longer ready, so this registers the task to be woken. One that
                 // is ready still has had its turn.
@@ -179,40 +166,21 @@ fn read(session: &Session, protocol: &mut Option<Box<Protocol>>, context: &mut C
     Turn::Yield
 }
 
-impl Protocol {
-    fn new(session: &Session, read_ahead: Vec<u8>) -> Self {
-        let max_message_bytes = session.context.config.max_message_bytes;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(64 * 1024)
-            .max_message_size(Some(max_message_bytes))
-            .max_frame_size(Some(max_message_bytes));
-        let (inflate, read_ahead) = if session.deflates {
-            (Some(Box::new(Inflate::new(read_ahead, max_message_bytes))), Vec::new())
-        } else {
-            (None, read_ahead)
-        };
-        Self {
-            machine: WebSocketContext::from_partially_read(read_ahead, Side::Server, Some(config)),
-            boundary: FrameBoundary::default(),
-            inflate,
-            peer_closed: false,
-        }
+impl Conversation {
+    fn new(session: &Session, read_ahead: &[u8]) -> Self {
+        let protocol = Protocol::new(session.deflates, session.context.config.max_message_bytes, read_ahead);
+        Self { protocol, peer_closed: false }
     }
 
     fn read(&mut self, session: &Session, allowance: &mut usize) -> Result<Message, Failure> {
-        let (boundary, mut inflate) = (&mut self.boundary, self.inflate.as_deref_mut());
-        if let Some(inflate) = &mut inflate
-            && session.is_closing()
-        {
-            inflate.drop_messages();
+        if session.is_closing() {
+            self.protocol.drop_messages();
         }
-        self.machine.read(&mut Transport { session, boundary, inflate, allowance })
+        self.protocol.read(&mut Transport { session, allowance })
     }
 }
 
-/// Works on what tungstenite read. After our own Close only the peer's is of interest (RFC 6455 section 1.4).
+/// Works on what was read. After our own Close only the peer's is of interest (RFC 6455 section 1.4).
 fn take(session: &Session, message: Message) {
     match message {
         Message::Close(frame) => {
@@ -240,19 +208,14 @@ fn take(session: &Session, message: Message) {
 
 /// Answers what the peer did wrong with its close code; where the transport failed there is nothing to answer.
 fn give_up(session: &Session, failure: &Failure) {
-    match failure {
-        Failure::Capacity(CapacityError::MessageTooLong { .. }) => close(session, CloseReason::MessageTooBig),
-        Failure::Utf8(_) => close(session, CloseReason::InvalidUtf8),
-        Failure::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+    match (failure, close_reason(failure)) {
+        (_, Some(reason)) => close(session, reason),
+        (Failure::Protocol(ProtocolError::ResetWithoutClosingHandshake), None) => {
             session.set_ending(1006, "", Ending::Disconnected);
             session.abort();
         }
-        Failure::Protocol(_) => close(session, CloseReason::ProtocolError),
-        Failure::Io(error) => match StreamError::of(error) {
-            Some(fault) => close(session, fault.close_reason()),
-            None => session.fail(error),
-        },
-        other => session.fail(&io::Error::other(other.to_string())),
+        (Failure::Io(error), None) => session.fail(error),
+        (other, None) => session.fail(&io::Error::other(other.to_string())),
     }
 }
 
