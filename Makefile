@@ -8,7 +8,7 @@ PEERS_VENV := build/peers/venv
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate conformance echo-server test test-rust test-python lint format lock vendor clean
+.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate conformance echo-server fuzz fuzz-corpora miri sanitize test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,51 @@ conformance: $(VENV)/.dev echo-server ## all 517 Autobahn cases (RFC 6455, RFC 7
 # Sessions that send each message back. As `cargo test` builds it, so that nothing is built twice.
 echo-server:
 	cargo build --locked --quiet --workspace --example echo
+
+FUZZ_MINUTES ?= 60
+FUZZERS := frame inflate token head
+FUZZ_CRATE := rust_core/fuzz
+FUZZ := build/fuzz
+# Longer inputs reach nothing that shorter ones do not, and are kept for ever.
+FUZZ_OPTIONS := -max_len=2048 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0
+
+fuzz: $(FUZZ)/.built ## looks for bytes that break a property of the core: an hour (FUZZ_MINUTES), a quarter of it each
+	for target in $(FUZZERS); do mkdir -p $(FUZZ)/found/$$target; $(FUZZ)/bin/$$target \
+	  -max_total_time=$$(($(FUZZ_MINUTES) * 60 / $(words $(FUZZERS)))) -dict=$(FUZZ_CRATE)/dictionaries/$$target.dict $(FUZZ_OPTIONS) \
+	  -artifact_prefix=$(FUZZ)/failed-$$target- $(FUZZ)/found/$$target $(FUZZ_CRATE)/corpus/$$target || exit 1; done
+
+# What `make fuzz` has found reaches into more of the code; the tests run it from then on.
+fuzz-corpora: $(FUZZ)/.built
+	for target in $(FUZZERS); do $(FUZZ)/bin/$$target -merge=1 $(FUZZ_OPTIONS) $(FUZZ_CRATE)/corpus/$$target $(FUZZ)/found/$$target || exit 1; done
+
+$(FUZZ)/.built: $(CORE_SOURCES) build/.nightly build/tools/bin/cargo-fuzz
+	PATH="$(CURDIR)/build/tools/bin:$$PATH" RUSTUP_TOOLCHAIN=nightly CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	  cargo fuzz build --fuzz-dir $(FUZZ_CRATE) --target-dir target/fuzz --features fuzzers
+	mkdir -p $(FUZZ)/bin
+	cp $(FUZZERS:%=target/fuzz/$(HOST)/release/%) $(FUZZ)/bin
+	touch $@
+
+build/tools/bin/cargo-fuzz:
+	cargo install --quiet --locked --root build/tools --version 0.13.2 cargo-fuzz
+
+miri: build/.nightly ## runs the parts without I/O in Miri, which finds undefined behaviour in what they stand on
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 \
+	  cargo +nightly miri test --locked --quiet --target-dir target/miri -p jasaweb_rt_core --lib -- $(MIRI_TESTS)
+
+# Modules that touch no socket and no clock of the system's.
+MIRI_TESTS := close:: deflate:: due_ring:: extensions:: forwarding:: frame:: frame_boundary:: handshake:: index:: inflate:: \
+  origin:: rate_limit:: rounds:: send_queue:: sequence:: token::
+
+sanitize: build/.nightly ## runs the core's tests, many threads and real sockets, under ThreadSanitizer
+	RUSTFLAGS=-Zsanitizer=thread CARGO_PROFILE_DEV_OPT_LEVEL=1 \
+	  cargo +nightly test --locked --quiet -Zbuild-std --target $(HOST) --target-dir target/sanitize -p jasaweb_rt_core --lib --tests
+
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+# Only for what looks for faults; everything else is built by the stable toolchain.
+build/.nightly:
+	rustup toolchain install nightly --profile minimal --component miri,rust-src
+	mkdir -p build && touch $@
 
 test: test-rust test-python ## builds everything and runs every test
 
