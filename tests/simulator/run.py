@@ -214,10 +214,16 @@ async def _complaints_about_tables(connection: asyncpg.Connection, authors: Sequ
 
 
 def _note_tasks(folder: Path) -> None:
-    """Writes down where each task stands, for a run that does not end."""
+    """Writes down what each task awaits, down to the last frame, for a run that does not end."""
     with (folder / "tasks.log").open("w") as log:
         for task in asyncio.all_tasks():
-            task.print_stack(file=log)
+            print(task.get_name(), file=log)
+            awaited: object = task.get_coro()
+            while awaited is not None:
+                frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+                where = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}" if frame else awaited
+                print(f"  {where}", file=log)
+                awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
 
 
 def _keep_logs(seed: int, folder: Path) -> None:
