@@ -26,7 +26,7 @@ START_DEADLINE = 60.0
 """Seconds for the first start, which makes a database cluster."""
 STOP_DEADLINE = 20.0
 REQUEST_DEADLINE = 20.0
-_URL = re.compile(r"https?://127\.0\.0\.1:(\d+)")
+_URL = re.compile(r"https?://127\.0\.0\.1:\d+")
 
 
 class Person:
@@ -41,9 +41,9 @@ class Person:
 class Application:
     """A running server, and its database as a foreign program sees it."""
 
-    def __init__(self, port: int, pool: asyncpg.Pool) -> None:
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, url: str, pool: asyncpg.Pool) -> None:
+        self.url = url
+        self.port = int(url.rpartition(":")[2])
         self._pool = pool
 
     async def new_person(self, role: str = "client", *, name: str = "Dewi Lestari") -> Person:
@@ -157,11 +157,12 @@ class Application:
 
 
 @contextlib.asynccontextmanager
-async def application(folder: Path) -> AsyncIterator[Application]:
-    """Starts `jasaweb-rt serve --demo` in an empty folder, and stops it as Ctrl-C does."""
+async def application(folder: Path, **settings: str) -> AsyncIterator[Application]:
+    """Starts `jasaweb-rt serve --demo` in an empty folder, and stops it as Ctrl-C does; `settings` without prefix."""
     command = str(Path(sys.executable).parent / "jasaweb-rt")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("JASAWEB_RT_")}
     environment = {**inherited, "JASAWEB_RT_PORT": "0", "JASAWEB_RT_MIDTRANS_SERVER_KEY": MIDTRANS_SERVER_KEY}
+    environment |= {f"JASAWEB_RT_{name}": value for name, value in settings.items()}
     environment.pop("DATABASE_URL", None)
     process = await asyncio.create_subprocess_exec(
         command,
@@ -175,28 +176,28 @@ async def application(folder: Path) -> AsyncIterator[Application]:
     )
     output: list[str] = []
     reading = asyncio.Event()
-    port = 0
+    url = ""
 
     async def read() -> None:
-        nonlocal port
+        nonlocal url
         assert process.stdout is not None
         async for line in process.stdout:
             output.append(line.decode())
-            if not port and (found := _URL.search(output[-1])):
-                port = int(found[1])
+            if not url and (found := _URL.search(output[-1])):
+                url = found[0]
                 reading.set()
         reading.set()
 
     reader = asyncio.create_task(read())
     try:
         await asyncio.wait_for(reading.wait(), START_DEADLINE)
-        assert port, f"the server did not start:\n{''.join(output)}"
+        assert url, f"the server did not start:\n{''.join(output)}"
         finding = await asyncio.create_subprocess_exec(
             command, "database-url", cwd=folder, env=environment, stdout=asyncio.subprocess.PIPE
         )
         database_url = (await asyncio.wait_for(finding.communicate(), START_DEADLINE))[0].decode().strip()
         async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
-            yield Application(port, pool)
+            yield Application(url, pool)
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)

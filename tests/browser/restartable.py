@@ -32,7 +32,7 @@ class RestartableProgram:
         code, database_url = await run(self._folder, self._environ, "database-url")
         assert code == 0, database_url
         pool = await self._stack.enter_async_context(asyncpg.create_pool(database_url.strip(), min_size=1, max_size=4))
-        self.app = Application(int(self._environ["JASAWEB_RT_PORT"]), pool)
+        self.app = Application(f"http://127.0.0.1:{self._environ['JASAWEB_RT_PORT']}", pool)
 
     async def end(self, number: signal.Signals) -> None:
         """Ends it by a signal, and what belongs to it."""
