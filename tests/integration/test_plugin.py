@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -29,6 +30,7 @@ from jasaweb_rt.exceptions import ServerStoppedError
 from jasaweb_rt.hooks import ConnectionOpened
 from jasaweb_rt.plugin import Identity
 from tests.support.asgi import NotStartedError, served
+from tests.support.certificates import CertificateFiles, trusting
 from tests.support.databases import add_users
 from tests.support.ports import free_port
 from tests.support.sockets import frame, until
@@ -204,6 +206,17 @@ async def test_behind_a_proxy_the_public_url_is_told(settings: Settings) -> None
     plugin = RealtimePlugin(public, identify=who)
     async with served(foreign_app(plugin, None)) as url, client_of(url) as http:
         assert (await token_of(http))["connectionUrl"] == "wss://rt.example.org/ws"
+
+
+async def test_a_port_with_tls_is_told_as_such(settings: Settings, tmp_path: Path) -> None:
+    files = CertificateFiles(tmp_path)
+    encrypted = msgspec.structs.replace(settings, tls_cert=str(files.cert), tls_key=str(files.key))
+    plugin = RealtimePlugin(encrypted, identify=who)
+    async with served(foreign_app(plugin, None)) as url, client_of(url) as http:
+        body = await token_of(http)
+        assert body["connectionUrl"] == f"wss://127.0.0.1:{plugin.address[1]}/ws"
+        async with connect(f"{body['connectionUrl']}?token={body['token']}", ssl=trusting()) as socket:
+            assert (await frame(socket))["data"]["title"] == "Connected"
 
 
 async def test_pages_of_the_application_need_its_origin_to_be_allowed(settings: Settings) -> None:

@@ -6,15 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import jwt
+import msgspec
 import pytest
 from litestar.middleware.csrf import generate_csrf_token
 
+from jasaweb_rt.app import create_app
 from jasaweb_rt.auth import session_jwt
+from jasaweb_rt.config import Settings
 from jasaweb_rt.database.pool import acquire
 from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.services import Services
 from jasaweb_rt.upkeep import Upkeep
-from tests.integration.http.conftest import Client
+from tests.integration.http.conftest import Client, client_of
 from tests.support import tokens
 from tests.support.people import PASSWORD, SECRET, bearer, session_token
 from tests.support.sockets import closed, frame, opened
@@ -46,6 +49,28 @@ async def test_log_in_sets_the_session_cookie_and_answers_the_user(client: Clien
 async def test_the_cookie_is_secure_over_https(client: Client) -> None:
     response = await client.post("https://rt.test/api/auth/login", json=LOG_IN, headers={"Origin": "https://rt.test"})
     assert "secure" in response.headers["set-cookie"].lower()
+
+
+@pytest.mark.parametrize(
+    ("public", "came_by", "is_secure"),
+    [
+        # A proxy that is not trusted, before a server that is known by https.
+        ("https://rt.test", "http", True),
+        # The address that is told is plain, the client is not.
+        ("http://rt.test", "https", True),
+        ("http://rt.test", "http", False),
+    ],
+)
+async def test_both_cookies_go_by_the_public_address_too(
+    settings: Settings, services: Services, pool: asyncpg.Pool, public: str, came_by: str, is_secure: bool
+) -> None:
+    told = msgspec.structs.replace(settings, public_url=public)
+    async with client_of(create_app(told, services=Services(told, pool, services.gateway))) as client:
+        session = await client.post(f"{came_by}://rt.test/api/auth/login", json=LOG_IN, headers={"Origin": public})
+        page = await client.get(f"{came_by}://rt.test/login")
+    for response, name in ((session, "auth_token"), (page, "csrftoken")):
+        cookie = response.headers["set-cookie"].lower()
+        assert (cookie.startswith(name), "secure" in cookie) == (True, is_secure)
 
 
 @pytest.mark.parametrize(
