@@ -261,6 +261,12 @@ async def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
         await talk.http.aclose()
         assert await server.end(signal.SIGTERM) == 0
     log = (tmp_path / ".jasaweb" / "postgres.log").read_text(errors="replace")
+    found = [
+        *secrets.found_in("the server's output", server.output),
+        *(leak for where, said in talk.heard for leak in secrets.found_in(where, said)),
+        *secrets.found_below(tmp_path),
+    ]
+    assert found == [], "\n".join(found)
     # What was looked for was looked for where something is.
     assert "POST /api/auth/login 200" in server.output
     assert "Traceback" in server.output, "there was no 500"
@@ -268,12 +274,6 @@ async def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
     assert "client@jasaweb.test" in log, "PostgreSQL logged no parameters"
     assert any('"invalid_token"' in said for _, said in talk.heard)
     assert any("Invalid authentication" in said for _, said in talk.heard)
-    found = [
-        *secrets.found_in("the server's output", server.output),
-        *(leak for where, said in talk.heard for leak in secrets.found_in(where, said)),
-        *secrets.found_below(tmp_path),
-    ]
-    assert found == [], "\n".join(found)
 
 
 def test_what_is_looked_for_would_be_found(tmp_path: Path) -> None:
