@@ -70,6 +70,7 @@ class RealtimePlugin(InitPlugin):
         self._identify = identify
         self._token_path, self._inbox_path = token_path, inbox_path
         self._migrate = migrate
+        self._callers: Callers | None = None
         self._gateway: Gateway | None = None
         self._pool: asyncpg.Pool | None = None
 
@@ -80,6 +81,21 @@ class RealtimePlugin(InitPlugin):
             raise ServerStoppedError(_NOT_RUNNING)
         return self._gateway.server.address
 
+    async def end_session(self, identity: Identity) -> None:
+        """Ends a session before its time, for the application's own log-out.
+
+        Its sockets are closed with 4001, on every server of the database; tokens that were issued for it open none, and
+        it gets no more. Other sessions of the user stay. `identity` is what `identify` said of it.
+
+        Raises:
+            ValueError: it names no session.
+            DatabaseUnavailableError: the database does not answer.
+            ServerStoppedError: the application is not running, or has no `identify`.
+        """
+        if self._callers is None:
+            raise ServerStoppedError(_NOT_RUNNING)
+        await self._callers.end(identity)
+
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Adds the dependency, the routes and the plugin's life to an application."""
         if _DEPENDENCY in app_config.dependencies:
@@ -89,7 +105,7 @@ class RealtimePlugin(InitPlugin):
         app_config.dependencies[_DEPENDENCY] = Provide(lambda: self.realtime, sync_to_thread=False)
         app_config.signature_namespace.setdefault("Realtime", Realtime)
         if self._identify is not None:
-            callers = Callers(self._identify, self._current, self._settings)
+            callers = self._callers = Callers(self._identify, self._current, self._settings)
             app_config.route_handlers.append(token_route(callers, self._token_path))
             if self._inbox_path is not None:
                 app_config.route_handlers += inbox_routes(callers, self._inbox_path, app_config.request_class)

@@ -1,9 +1,10 @@
 """What clients ask `RealtimePlugin` for by HTTP, by the log-in of the application that it is in."""
 
+import hashlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -19,7 +20,7 @@ from jasaweb_rt.api.notifications import After, CountersBody, Inbox, Limit
 from jasaweb_rt.api.strictness import must_ask_what_is_known, strict
 from jasaweb_rt.api.websocket import TokenBody
 from jasaweb_rt.config import Settings
-from jasaweb_rt.database import notifications, users
+from jasaweb_rt.database import notifications, sessions
 from jasaweb_rt.database.pool import acquire
 from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.inbox import InboxService
@@ -32,6 +33,8 @@ __all__ = ["Callers", "Identify", "Identity", "inbox_routes", "token_route"]
 AnyRequest = Request[Any, Any, Any]
 
 _ACQUIRE_SECONDS = 5.0
+_ENDED_IS_KNOWN = timedelta(days=1)
+"""Of a session without an end: far longer than a token lives that was issued for it."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -41,6 +44,14 @@ class Identity(msgspec.Struct, frozen=True):
     """Key in the table `users`, which has the last word on existence and role."""
     session_ends: datetime | None = None
     """Aware. A socket of this session is closed then by 4001, unless its client brings a new token; None: no end."""
+    session: str | None = None
+    """Names the session among those of the user, by whatever the application has for it, so that it can be ended before
+    its time (`RealtimePlugin.end_session`); of this only a hash is kept and sent."""
+
+    @property
+    def session_id(self) -> str | None:
+        """What stands for `session` in tokens and in the database."""
+        return None if self.session is None else hashlib.sha256(self.session.encode()).hexdigest()[:16]
 
 
 _Caller = str | Identity | None
@@ -83,7 +94,7 @@ class Callers:
         identity = Identity(caller) if isinstance(caller, str) else caller
         if identity is not None and not _is_over(identity):
             async with self.connection() as connection:
-                user = await users.find_by_id(connection, identity.user_id)
+                user = await sessions.find_user(connection, identity.user_id, identity.session_id or "")
             if user is not None:
                 return user, identity
         raise UnauthenticatedError("Authentication required")
@@ -96,8 +107,17 @@ class Callers:
             user,
             secret=gateway.keys.current.token_secret,
             session_exp=None if ends is None else int(ends.timestamp()),
+            session_id=identity.session_id,
             url=url_beside(request, self._settings, gateway.server.address[1]),
         )
+
+    async def end(self, identity: Identity) -> None:
+        """Ends a session; see `RealtimePlugin.end_session`."""
+        if identity.session_id is None:
+            raise ValueError("the Identity names no session; identify must have given it one, too")
+        ends = identity.session_ends or datetime.now(UTC) + _ENDED_IS_KNOWN
+        async with self.connection() as connection:
+            await sessions.end(connection, identity.user_id, identity.session_id, int(ends.timestamp()))
 
     async def mark_read(self, user: User, what: Read) -> CountersBody:
         """As `InboxService.mark_read`."""

@@ -33,7 +33,7 @@ from tests.support.asgi import NotStartedError, served
 from tests.support.certificates import CertificateFiles, trusting
 from tests.support.databases import add_users
 from tests.support.ports import free_port
-from tests.support.sockets import frame, until
+from tests.support.sockets import closed, frame, until
 from tests.support.tokens import SECRET
 
 
@@ -311,3 +311,32 @@ async def test_it_can_migrate_and_runs_in_one_application_at_a_time(
         assert plugin.address[1] > 0
     async with served(foreign_app(plugin, None)):
         pass
+
+
+async def test_a_log_out_of_the_application_ends_its_session_alone(settings: Settings) -> None:
+    def identify(request: Request[Any, Any, Any]) -> Identity:
+        return Identity("anna", session=request.headers.get("x-user"))
+
+    plugin = RealtimePlugin(settings, identify=identify)
+    app = foreign_app(plugin, settings.database_url)
+    with pytest.raises(ServerStoppedError):
+        await plugin.end_session(Identity("anna", session="first"))
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(served(app))
+        http = await stack.enter_async_context(client_of(url))
+        first = await connected(stack, await token_of(http, "first"))
+        unused = await token_of(http, "first")
+        second = await connected(stack, await token_of(http, "second"))
+        with pytest.raises(ValueError, match="names no session"):
+            await plugin.end_session(Identity("anna"))
+        await plugin.end_session(Identity("anna", session="first"))
+        assert await closed(first) == (4001, "Session expired")
+        async with connect(unused["connectionUrl"], additional_headers=bearer(unused)) as late:
+            assert await closed(late) == (4001, "Session expired")
+        assert (await http.post("/api/websocket/token", headers={"x-user": "first"})).status_code == 401
+        plugin.realtime.broadcast_to_user("anna", '{"still":"here"}')
+        assert await frame(second) == {"still": "here"}
+
+
+def bearer(body: Mapping[str, str]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {body['token']}"}
