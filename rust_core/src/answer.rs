@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What is answered to newcomers too, while descriptors are short: the probes of supervisors and load balancers.
-const PROBE_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+const PROBE_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Seconds after which somebody who was turned away may try again.
 const RETRY_WHEN_TURNED_AWAY: u64 = 5;

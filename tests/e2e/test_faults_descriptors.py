@@ -1,6 +1,7 @@
 """A server without file descriptors for more connections."""
 
 import asyncio
+import json
 import re
 import resource
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.support.faults import failing, lives, messages, own_token, serves_in_full, store, until_failing
-from tests.support.live_sockets import socket_of, socket_url
+from tests.support.live_sockets import socket_of, socket_url, sockets_of
 from tests.support.people import bearer, insert_people
 from tests.support.program import Program, environment, program
 
@@ -25,6 +26,7 @@ NO_LIMITS = {
     "MAX_CONNECTIONS_PER_IP": "0",
     "CONNECT_RATE_PER_IP": "0",
 }
+UPDATE = {"type": "project_update", "data": {"projectId": "p-client", "newStatus": "review"}}
 NO_ROOM = {"success": False, "error": "The server has no room for more connections; try again later"}
 
 
@@ -64,34 +66,29 @@ async def take_every_place(http: httpx.AsyncClient, stack: AsyncExitStack) -> tu
 async def test_newcomers_are_turned_away_while_those_inside_are_served(
     server: Program, http: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
-    async with socket_of(http, "client") as socket, AsyncExitStack() as inside:
-        early = [await inside.enter_async_context(new_client(http)) for _ in range(5)]
-        for one in early:
-            await lives(one)
+    async with sockets_of(http, "client", "admin") as (socket, admin):
         async with AsyncExitStack() as stack:
             count, refusal = await take_every_place(http, stack)
             assert count > LIMIT // 2
             assert refusal.response.status_code == 503
             assert refusal.response.headers["Retry-After"] == "5"
-            await until_failing(http, "listener")
-            # What those inside need can still be opened: the way to the application, and its way to the database.
-            answers = await asyncio.gather(*(one.get("/api/projects", headers=bearer("client")) for one in early))
-            assert [answer.status_code for answer in answers] == [200] * len(early)
-            assert await failing(http) == {"listener"}
+            await server.line("file descriptors run short: new connections are turned away")
+            assert server.output.count("file descriptors run short") < 4
             await store(connection, "client", "while there was no room")
             assert await messages(socket, 1) == ["while there was no room"]
-            # A newcomer gets an answer, and a probe the true one.
+            await admin.send(json.dumps(UPDATE))
+            assert await messages(socket, 1) == ['Project "School site" status updated to review']
             async with new_client(http) as newcomer:
                 answer = await newcomer.get("/api/projects", headers=bearer("client"))
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
                 assert answer.json() == NO_ROOM
                 assert answer.headers["connection"] == "close"
+                # Who watches the server gets the true answer: the way to the application, and its way to the database,
+                # can still be opened.
                 await lives(newcomer)
                 assert await failing(newcomer) == {"listener"}
-            assert await metric(http, "accepting") == 0
-            assert await metric(http, "connections_turned_away_total") >= 4
-            await server.line("file descriptors run short: new connections are turned away")
-            assert server.output.count("file descriptors run short") < 4
+                assert await metric(newcomer, "accepting") == 0
+                assert await metric(newcomer, "connections_turned_away_total") >= 5
         await serves_in_full(http, connection)
         await server.line("new connections are let in again")
         assert await metric(http, "accepting") == 1
