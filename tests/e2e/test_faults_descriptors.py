@@ -14,7 +14,16 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.support.faults import failing, lives, messages, own_token, serves_in_full, store, until_failing
+from tests.support.faults import (
+    lives,
+    messages,
+    own_token,
+    serves_in_full,
+    store,
+    until_failing,
+    until_only,
+    until_ready,
+)
 from tests.support.live_sockets import socket_of, socket_url, sockets_of
 from tests.support.people import bearer, insert_people
 from tests.support.program import Program, environment, program
@@ -86,7 +95,7 @@ async def test_newcomers_are_turned_away_while_those_inside_are_served(
                 # Who watches the server gets the true answer: the way to the application, and its way to the database,
                 # can still be opened.
                 await lives(newcomer)
-                assert await failing(newcomer) == {"listener"}
+                await until_only(newcomer, "listener")
                 assert await metric(newcomer, "accepting") == 0
                 assert await metric(newcomer, "connections_turned_away_total") >= 5
         await serves_in_full(http, connection)
@@ -101,7 +110,7 @@ async def test_nothing_can_be_opened_and_then_it_can_again(
     server: Program, http: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
     async with socket_of(http, "client") as socket:
-        assert await failing(http) == set()
+        await until_ready(http)
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (16, HARD_LIMIT))
         async with new_client(http) as newcomer:
             waiting = asyncio.ensure_future(newcomer.get("/api/projects", headers=bearer("client"), timeout=120))

@@ -33,7 +33,7 @@ def disk(data_dir: Path) -> SmallDisk:
 @pytest.fixture
 async def server(tmp_path: Path, disk: SmallDisk) -> AsyncIterator[Program]:
     """A server with its embedded PostgreSQL on that disk, and the people of the tests."""
-    environ = environment(MESSAGE_RATE="0")
+    environ = environment(CONNECT_RATE_PER_IP="0")
     async with program(tmp_path, environ, "serve", through=disk.through) as running:
         await running.url()
         connection = await asyncpg.connect(database_url(disk, running))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.support.faults import failing, lives, messages, own_token, rows_are_right, serves_in_full, store, until_ready
+from tests.support.faults import lives, messages, own_token, rows_are_right, serves_in_full, store, until_ready
 from tests.support.hoarders import COMPRESSED, CONTINUATION, FIN, TEXT, Hoarder, deflated
 from tests.support.live_sockets import socket_of, socket_url
 from tests.support.people import bearer, insert_people
@@ -124,7 +124,7 @@ async def test_200_that_hoard_stay_within_the_bound_and_nobody_else_notices(
             await store(connection, "other", "meanwhile")
             assert await messages(honest, 1) == ["meanwhile"]
             assert memory(server.pid, "VmHWM") - before < ALL * BOUND + SLACK
-            assert await failing(http) == set()
+            await until_ready(http)
             await too_much_is_refused(http)
         await serves_in_full(http, connection, "other")
     assert "Traceback" not in server.output
