@@ -7,7 +7,7 @@ from benches.measures.calls import absent, distinct
 from benches.measures.commits import bulk, receipt, writers
 from benches.measures.compression import deflate
 from benches.measures.connections import churn, memory, storm
-from benches.measures.disturbances import slow, spinning
+from benches.measures.disturbances import besieged, slow, spinning
 from benches.measures.figures import RATIO, Figure, Run
 from benches.measures.floods import flood, moderate
 from benches.measures.pace import cost, last, scale
@@ -31,6 +31,7 @@ _CORE: tuple[Measure, ...] = (
     memory,
     spinning,
     slow,
+    besieged,
     deflate,
     scale,
     churn,

@@ -1,18 +1,22 @@
 """What goes wrong beside a paced load, and who must not notice."""
 
+import json
 import statistics
 import time
 from collections.abc import Iterator
 
-from benches.load import SERVER_CORES, Connections, Load
+from benches.load import CLIENT_CORES, SERVER_CORES, Connections, Load
 from benches.measures.figures import OURS, RATIO, Figure, Run, Subject, paced, ratio
-from benches.programs import fan_out
+from benches.programs import Program, fan_out
 from benches.programs import spinning as spinning_program
+from benches.slow_peers import PHASES, command
 
-__all__ = ["slow", "spinning"]
+__all__ = ["besieged", "slow", "spinning"]
 
 _RATE, _COUNT = 8, 60
 _SLOW_SHARE = 0.01
+_HONEST, _BESIEGERS = 1_000, 5_000
+_BESIEGER_SECONDS = 1.0
 _QUEUE_BYTES = 1_048_576
 # What the queue of a client that has stopped still takes when the load begins: two seconds of it.
 _ROOM_BYTES = 4_096
@@ -93,3 +97,33 @@ def slow(run: Run) -> Iterator[Figure]:
     before, full, after = (statistics.median(column) / 1024 for column in zip(*sizes, strict=True))
     detail = f"{before:.1f} MiB, {full:.1f} MiB with full queues, {after:.1f} MiB at the end"
     yield Figure(f"{what}memory when they have gone, against before", after / before, RATIO, 1.05, detail)
+
+
+def besieged(run: Run) -> Iterator[Figure]:
+    """Honest clients, while many more peers take their time in every phase of a connection, and come again when cut.
+
+    Messages go to the honest ones alone: that more receivers take more time is no news.
+    """
+    honest = run.share(_HONEST)
+    counts = dict.fromkeys(PHASES, max(1, run.share(_BESIEGERS) // len(PHASES)))
+    many = sum(counts.values())
+    alone, under_siege = Subject("alone", OURS.command), Subject("besieged", OURS.command)
+    cut: list[int] = []
+
+    def load(users: Connections) -> Load:
+        order = f"users {_RATE} {{}} 256 {users.count}"
+        users.load(order.format(2), 2 * users.count)
+        return users.load(order.format(_COUNT), _COUNT * users.count)
+
+    def load_under_siege(users: Connections) -> Load:
+        besiegers = command(users.program.address, counts, pause=_BESIEGER_SECONDS, again=True)
+        with Program(besiegers, CLIENT_CORES) as crowd:
+            found = load(users)
+            crowd.tell("ended")
+            cut.append(sum(json.loads(crowd.answer("ended")).values()))
+        return found
+
+    rounds = run.loads({alone: load, under_siege: load_under_siege}, connections=honest)
+    what = f"p99 of {honest:,} clients while {many:,} peers are slow in every phase, against the same without them"
+    detail = f"; {statistics.median(cut):,.0f} slow ones were cut meanwhile, and came again"
+    yield ratio(rounds, what, "p99", of=under_siege, to=alone, goal=1.20, detail=detail)

@@ -5,6 +5,7 @@ Argument: its options, as a JSON object. Its orders are those of the floor progr
 | line | does | answer |
 |---|---|---|
 | `text RATE COUNT SIZE BURST` | as `publish`, with messages of words, BURST of them at a time | `published COUNT` |
+| `users RATE COUNT SIZE USERS` | as `publish`, to the first USERS users alone | `published COUNT` |
 | `time RATE COUNT SIZE` | as `publish`; measures until the last write has returned | `timed NS NS …` |
 | `fill USERS BYTES` | sends to the first USERS users, who do not read, until BYTES wait for each | `filled` |
 | `disturb` | starts a thread that spins, and an event loop that is blocked for 200 ms at a time | `disturbed` |
@@ -78,6 +79,11 @@ def _carry_out(server: FanoutServer, line: str) -> str:
             return f"published {count}"
         case ["each" | "many" as order, rate, count, size, users]:
             _distinct(server, order, float(rate), int(count), int(size), int(users))
+            return f"published {count}"
+        case ["users", rate, count, size, users]:
+            ids = [f"user-{number}" for number in range(int(users))]
+            for _ in _at(float(rate), int(count)):
+                server.broadcast_to_users(ids, message(time.monotonic_ns(), int(size)))
             return f"published {count}"
         case ["time", rate, count, size]:
             return "timed " + " ".join(map(str, _time(server, float(rate), int(count), int(size))))

@@ -130,7 +130,7 @@ class HttpRefusals:
     address_full: int
     """429 to its first request: an address with all the connections that it may have."""
     displaced: int
-    """Closed without an answer: had waited longest for its next request when most descriptors were in use."""
+    """Closed without an answer: had waited longest without a whole request when most descriptors were in use."""
     rate: int
     """429: an address that makes requests too fast."""
     requests_address_full: int

@@ -1,6 +1,6 @@
 //! The answer to each request on a connection of the front door.
 
-use std::{future::pending, net::IpAddr, sync::Arc};
+use std::{future::pending, net::IpAddr};
 
 use hyper::{
     Request, Response, StatusCode,
@@ -24,7 +24,8 @@ use crate::{
     upgrade::Upgrading,
 };
 
-/// What is answered to newcomers too, while descriptors are short: the probes of supervisors and load balancers.
+/// What watches the server, which is answered to newcomers too while descriptors are short, and while as many requests are
+/// under way as may be.
 const PROBE_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Seconds after which somebody who was turned away may try again.
@@ -33,8 +34,8 @@ const RETRY_WHEN_TURNED_AWAY: u64 = 5;
 /// What becomes of a connection.
 #[derive(Debug)]
 pub(crate) enum Standing {
-    /// It may stay as long as it behaves, and nobody needs its place more.
-    LetIn(Arc<Place>),
+    /// It may stay as long as it behaves; see [`Place`].
+    LetIn(Place),
     /// It is turned away, for descriptors are short.
     NoRoom,
     /// It is turned away, for its address has all the connections that it may have.
@@ -43,7 +44,7 @@ pub(crate) enum Standing {
 
 impl Standing {
     /// Its place, if it was let in.
-    pub(crate) fn place(&self) -> Option<&Arc<Place>> {
+    pub(crate) fn place(&self) -> Option<&Place> {
         match self {
             Self::LetIn(place) => Some(place),
             Self::NoRoom | Self::AddressFull => None,
@@ -73,8 +74,11 @@ impl FrontDoor {
     /// The answer to one request. It is the connection's last where that was turned away, and where what came behind the
     /// request cannot be told apart any more.
     pub(crate) async fn answer(&self, request: Request<Incoming>, exchange: &Exchange<'_>) -> Response<ReplyBody> {
+        if let Some(place) = exchange.standing.place() {
+            place.has_spoken();
+        }
         let mut response = match exchange.standing {
-            Standing::NoRoom if !PROBE_PATHS.contains(&request.uri().path()) => reply::retry_later(
+            Standing::NoRoom if !is_probe(&request) => reply::retry_later(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The server has no room for more connections; try again later",
                 RETRY_WHEN_TURNED_AWAY,
@@ -118,21 +122,19 @@ impl FrontDoor {
             return self.answer_websocket(&mut request, client, &exchange.upgrades, &exchange.withhold);
         }
         match &self.proxy {
-            Some(proxy) => self.forward(proxy, request, client, exchange.standing).await,
+            Some(proxy) => self.forward(proxy, request, client).await,
             None => reply::error(StatusCode::NOT_FOUND, "Not found"),
         }
     }
 
     /// The app's answer, where the limits let the request through.
-    async fn forward(
-        &self,
-        proxy: &Proxy,
-        request: Request<Incoming>,
-        client: &Client,
-        standing: &Standing,
-    ) -> Response<ReplyBody> {
-        let busy = standing.place().map(Place::busy);
-        let under_way = match self.http.requests.admit(client.address).await {
+    async fn forward(&self, proxy: &Proxy, request: Request<Incoming>, client: &Client) -> Response<ReplyBody> {
+        let admitted = if is_probe(&request) {
+            self.http.requests.admit_probe(client.address)
+        } else {
+            self.http.requests.admit(client.address).await
+        };
+        let under_way = match admitted {
             Ok(under_way) => under_way,
             Err(held) => return held_back(held),
         };
@@ -140,8 +142,12 @@ impl FrontDoor {
         if let Some(fault) = response.extensions().get::<BodyFault>() {
             self.http.note_fault(*fault);
         }
-        response.map(|body| body.holding(under_way, busy))
+        response.map(|body| body.holding(under_way))
     }
+}
+
+fn is_probe(request: &Request<Incoming>) -> bool {
+    PROBE_PATHS.contains(&request.uri().path())
 }
 
 fn held_back(held: Held) -> Response<ReplyBody> {

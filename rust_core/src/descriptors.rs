@@ -16,7 +16,7 @@ const FEWEST_REQUESTS: u64 = 4;
 /// How much there may be at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shares {
-    /// Sockets of clients, WebSockets or not, before those that wait give way to newcomers.
+    /// Sockets of clients, WebSockets or not, before strangers give way to newcomers.
     pub(crate) sockets: usize,
     /// Requests on their way to the app.
     pub(crate) requests: usize,

@@ -38,7 +38,6 @@ use crate::{
     door_socket::DoorSocket,
     door_stream::{DoorStream, Withhold},
     error::Error,
-    http_connections::Place,
     http_limits::HttpLimits,
     intake::Intake,
     listener::{Acceptor, Newcomer},
@@ -245,9 +244,9 @@ impl FrontDoor {
     ) {
         let Newcomer { stream, peer, is_too_many } = newcomer;
         let place = self.http.admit(peer.ip(), self.admission.open());
-        let standing = match &place {
+        let standing = match place {
             _ if is_too_many => Standing::NoRoom,
-            Some(place) => Standing::LetIn(Arc::clone(place)),
+            Some(place) => Standing::LetIn(place),
             None => Standing::AddressFull,
         };
         if matches!(standing, Standing::LetIn(_)) {
@@ -360,7 +359,6 @@ impl FrontDoor {
             }
         };
         if let Some(upgrading) = upgrading {
-            let _busy = standing.place().map(Place::busy);
             upgrading.finish(&self.hand_over).await;
         }
     }

@@ -1,9 +1,9 @@
 //! Accepted sockets that are no WebSockets, or not yet: how many there may be, and who goes when there are too many.
 //!
-//! Anybody may open them, and say nothing. So where most descriptors are in use, the connection that has waited longest
-//! for its next request gives way to a newcomer: an honest one is without a request for the time of a journey, or idle
-//! between two, and then its end has to be expected at any time (RFC 9112 section 9.6). One that has a request under way
-//! stays. Where nobody can give way, newcomers are let in until descriptors are short; see [`crate::intake`].
+//! Anybody may open them, and say nothing, or hardly anything. So where most descriptors are in use, the connection that
+//! has waited longest without ever having sent a whole request gives way to a newcomer: an honest client needs a journey or
+//! two for its first one. Who has sent one stays, and has its time limits. Where nobody can give way, newcomers are let in
+//! until descriptors are short; see [`crate::intake`].
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::address_counts::{AddressCounts, limit_key};
 
-/// Who has waited for less than this is not sent away: it may have spoken, and nobody has had time to listen.
+/// Who was let in more lately than this is not sent away: it may have spoken, and nobody has had time to listen.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Connections that were turned away or sent away since the start.
@@ -36,20 +36,20 @@ pub(crate) struct HttpConnections {
     crowd: usize,
     open: AtomicUsize,
     by_address: AddressCounts,
-    waiting: Mutex<Waiting>,
+    strangers: Mutex<Strangers>,
     address_full: AtomicU64,
     displaced: AtomicU64,
 }
 
-/// Connections without a request under way, the one that has waited longest first.
+/// Connections that have not sent a whole request yet, in the order in which they were let in.
 #[derive(Debug, Default)]
-struct Waiting {
-    by_turn: BTreeMap<u64, Waiter>,
-    last_turn: u64,
+struct Strangers {
+    by_number: BTreeMap<u64, Stranger>,
+    last: u64,
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct Stranger {
     since: Instant,
     leave: Arc<Notify>,
 }
@@ -62,7 +62,7 @@ impl HttpConnections {
             crowd,
             open: AtomicUsize::new(0),
             by_address: AddressCounts::new(max_per_address),
-            waiting: Mutex::default(),
+            strangers: Mutex::default(),
             address_full: AtomicU64::new(0),
             displaced: AtomicU64::new(0),
         }
@@ -70,7 +70,7 @@ impl HttpConnections {
 
     /// A place for a socket that was accepted from `peer`, beside so many WebSockets; nothing where its address has all that
     /// it may have. `None` for the address of a proxy that is trusted: its clients are many, and it has limits of its own.
-    pub(crate) fn admit(self: &Arc<Self>, peer: Option<IpAddr>, websockets: usize) -> Option<Arc<Place>> {
+    pub(crate) fn admit(self: &Arc<Self>, peer: Option<IpAddr>, websockets: usize) -> Option<Place> {
         let key = peer.filter(|_| self.by_address.is_on()).map(limit_key);
         if !key.is_none_or(|key| self.by_address.take(key)) {
             self.address_full.fetch_add(1, Relaxed);
@@ -79,9 +79,9 @@ impl HttpConnections {
         if self.open.fetch_add(1, Relaxed).saturating_add(websockets) >= self.crowd {
             self.displace();
         }
-        let place = Place { connections: Arc::clone(self), key, leave: Arc::default(), turn: AtomicU64::new(0) };
-        place.wait();
-        Some(Arc::new(place))
+        let leave: Arc<Notify> = Arc::default();
+        let number = self.strangers.lock().enter(Arc::clone(&leave));
+        Some(Place { connections: Arc::clone(self), key, leave, number: AtomicU64::new(number) })
     }
 
     /// Open now, WebSockets not among them.
@@ -98,15 +98,23 @@ impl HttpConnections {
         self.by_address.shrink();
     }
 
-    /// Sends the connection away that has waited longest, if that is long enough.
+    /// Sends the stranger away that was let in first, if that was long enough ago.
     fn displace(&self) {
-        let mut waiting = self.waiting.lock();
-        if let Some(first) = waiting.by_turn.first_entry()
+        let mut strangers = self.strangers.lock();
+        if let Some(first) = strangers.by_number.first_entry()
             && first.get().since.elapsed() >= LEAST_WAIT
         {
             first.remove().leave.notify_one();
             self.displaced.fetch_add(1, Relaxed);
         }
+    }
+}
+
+impl Strangers {
+    fn enter(&mut self, leave: Arc<Notify>) -> u64 {
+        self.last += 1;
+        self.by_number.insert(self.last, Stranger { since: Instant::now(), leave });
+        self.last
     }
 }
 
@@ -116,8 +124,8 @@ pub(crate) struct Place {
     connections: Arc<HttpConnections>,
     key: Option<IpAddr>,
     leave: Arc<Notify>,
-    /// Its turn among those that wait; 0 while it does not.
-    turn: AtomicU64,
+    /// Its number among the strangers; 0 once it is none.
+    number: AtomicU64,
 }
 
 impl Place {
@@ -126,47 +134,22 @@ impl Place {
         self.leave.notified().await;
     }
 
-    /// Keeps the place, whoever comes, until what is returned is dropped.
-    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
-        let turn = self.turn.swap(0, Relaxed);
-        self.connections.waiting.lock().by_turn.remove(&turn);
-        Busy(Arc::clone(self))
-    }
-
-    /// Queues it behind all others that wait.
-    fn wait(&self) {
-        let waiter = Waiter { since: Instant::now(), leave: Arc::clone(&self.leave) };
-        let mut waiting = self.connections.waiting.lock();
-        waiting.last_turn += 1;
-        let turn = waiting.last_turn;
-        waiting.by_turn.insert(turn, waiter);
-        let before = self.turn.swap(turn, Relaxed);
-        waiting.by_turn.remove(&before);
+    /// It has sent a request, and is no stranger any more.
+    pub(crate) fn has_spoken(&self) {
+        if self.number.load(Relaxed) != 0 {
+            let number = self.number.swap(0, Relaxed);
+            self.connections.strangers.lock().by_number.remove(&number);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let connections = &self.connections;
-        let turn = *self.turn.get_mut();
-        if turn != 0 {
-            connections.waiting.lock().by_turn.remove(&turn);
-        }
+        self.has_spoken();
         if let Some(key) = self.key {
-            connections.by_address.give_back(key);
+            self.connections.by_address.give_back(key);
         }
-        connections.open.fetch_sub(1, Relaxed);
-    }
-}
-
-/// A request under way on a connection.
-#[derive(Debug)]
-#[must_use = "dropping it makes the connection one that waits"]
-pub(crate) struct Busy(Arc<Place>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.wait();
+        self.connections.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -190,11 +173,10 @@ mod tests {
         let first = connections.admit(Some(peer(1)), 0).unwrap();
         let second = connections.admit(Some(peer(2)), 0).unwrap();
         let third = connections.admit(Some(peer(3)), 0).unwrap();
-        drop(first.busy());
-        let fourth = connections.admit(Some(peer(4)), 0).unwrap();
+        first.has_spoken();
+        drop(connections.admit(Some(peer(4)), 0).unwrap());
         assert_eq!(connections.counts().displaced, 0, "nobody has waited for long");
         tokio::time::advance(LEAST_WAIT).await;
-        drop(fourth);
         let _fourth = connections.admit(Some(peer(4)), 0).unwrap();
         assert!(is_sent_away(&second) && !is_sent_away(&third) && !is_sent_away(&first));
         drop(second);
@@ -202,18 +184,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_under_way_is_left_alone() {
+    async fn who_has_sent_a_request_stays() {
         let connections = Arc::new(HttpConnections::new(1, 0));
         let only = connections.admit(Some(peer(1)), 0).unwrap();
-        let busy = only.busy();
+        only.has_spoken();
+        only.has_spoken();
         tokio::time::advance(10 * LEAST_WAIT).await;
         drop(connections.admit(Some(peer(2)), 0).unwrap());
-        drop(busy);
-        drop(connections.admit(Some(peer(2)), 0).unwrap());
-        assert!(!is_sent_away(&only), "it has only begun to wait");
-        tokio::time::advance(LEAST_WAIT).await;
-        let _next = connections.admit(Some(peer(2)), 0).unwrap();
-        assert!(is_sent_away(&only));
+        assert!(!is_sent_away(&only));
     }
 
     #[tokio::test(start_paused = true)]
@@ -244,11 +222,11 @@ mod tests {
         let connections = Arc::new(HttpConnections::new(100, 5));
         for last in 0..200 {
             let place = connections.admit(Some(peer(last)), 0).unwrap();
-            let busy = place.busy();
-            drop(place);
-            drop(busy);
+            if last % 2 == 0 {
+                place.has_spoken();
+            }
         }
         assert_eq!((connections.open(), connections.by_address.len()), (0, 0));
-        assert!(connections.waiting.lock().by_turn.is_empty());
+        assert!(connections.strangers.lock().by_number.is_empty());
     }
 }

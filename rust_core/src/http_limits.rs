@@ -27,7 +27,7 @@ pub const CONNECTIONS_PER_WEBSOCKET: usize = 6;
 pub struct HttpRefusals {
     /// 429 to its first request: an address with all the connections that it may have.
     pub address_full: u64,
-    /// Closed without an answer: had waited longest for its next request when most descriptors were in use.
+    /// Closed without an answer: had waited longest without a whole request when most descriptors were in use.
     pub displaced: u64,
     /// 429: an address that makes requests too fast.
     pub rate: u64,
@@ -92,7 +92,7 @@ impl HttpLimits {
 
     /// A place for a socket from `peer`, beside so many WebSockets; `None` where its address has all that it may have. Behind
     /// a trusted proxy the client is not known yet.
-    pub(crate) fn admit(&self, peer: IpAddr, websockets: usize) -> Option<Arc<Place>> {
+    pub(crate) fn admit(&self, peer: IpAddr, websockets: usize) -> Option<Place> {
         let peer = peer.to_canonical();
         let is_proxy = self.trusted_proxies.iter().any(|network| network.contains(&peer));
         self.connections.admit((!is_proxy).then_some(peer), websockets)

@@ -63,14 +63,14 @@ pub(crate) struct HttpRequests {
 }
 
 impl HttpRequests {
-    /// At most `places` at the same time, `max_per_address` of one address but no more than half of all; and at most
+    /// At most `places` at the same time, `max_per_address` of one address but no more than three quarters of all; and at most
     /// [`REQUESTS_PER_CONNECT`] times `connect_rate` a second from one address, and so many times `connect_burst` at once.
     /// A limit of 0 is off, but for that of the places.
     pub(crate) fn new(places: usize, max_per_address: usize, connect_rate: u32, connect_burst: u32) -> Self {
         let times = |number: u32| number.saturating_mul(REQUESTS_PER_CONNECT);
         Self {
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
-            by_address: AddressCounts::new(max_per_address.min((places / 2).max(1))),
+            by_address: AddressCounts::new(max_per_address.min((places - places / 4).max(1))),
             rate: ConnectRate::new(times(connect_rate), times(connect_burst), DefaultClock::default()),
             rate_held: AtomicU64::new(0),
             address_held: AtomicU64::new(0),
@@ -81,20 +81,31 @@ impl HttpRequests {
     /// Lets a request from `address` through, as soon as there is room; its place is taken until what is returned is
     /// dropped.
     pub(crate) async fn admit(self: &Arc<Self>, address: IpAddr) -> Result<UnderWay, Held> {
-        let key = limit_key(address);
-        if let Err(wait) = self.rate.as_ref().map_or(Ok(()), |rate| rate.check(key)) {
-            self.rate_held.fetch_add(1, Relaxed);
-            return Err(Held::Rate { wait });
-        }
-        let of_address = AddressPlace::take(self, key).ok_or_else(|| {
+        self.check_rate(address)?;
+        let of_address = AddressPlace::take(self, limit_key(address)).ok_or_else(|| {
             self.address_held.fetch_add(1, Relaxed);
             Held::AddressFull
         })?;
         if let Ok(Ok(place)) = timeout(WAIT_FOR_PLACE, Arc::clone(&self.places).acquire_owned()).await {
-            return Ok(UnderWay { _of_address: of_address, _place: place });
+            return Ok(UnderWay { _places: Some((of_address, place)) });
         }
         self.full_held.fetch_add(1, Relaxed);
         Err(Held::Full)
+    }
+
+    /// Lets a probe from `address` through, however many requests are under way: a server that is busy is not to be taken
+    /// for dead.
+    pub(crate) fn admit_probe(&self, address: IpAddr) -> Result<UnderWay, Held> {
+        self.check_rate(address)?;
+        Ok(UnderWay { _places: None })
+    }
+
+    fn check_rate(&self, address: IpAddr) -> Result<(), Held> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        rate.check(limit_key(address)).map_err(|wait| {
+            self.rate_held.fetch_add(1, Relaxed);
+            Held::Rate { wait }
+        })
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -118,8 +129,7 @@ impl HttpRequests {
 #[derive(Debug)]
 #[must_use = "dropping it gives the request's place to another"]
 pub(crate) struct UnderWay {
-    _of_address: AddressPlace,
-    _place: OwnedSemaphorePermit,
+    _places: Option<(AddressPlace, OwnedSemaphorePermit)>,
 }
 
 #[derive(Debug)]
@@ -158,6 +168,7 @@ mod tests {
         let first = requests.admit(address(1)).await.unwrap();
         let _second = requests.admit(address(1)).await.unwrap();
         assert_eq!(requests.admit(address(2)).await.unwrap_err(), Held::Full);
+        let _probe = requests.admit_probe(address(2)).unwrap();
         let (next, ()) = tokio::join!(requests.admit(address(2)), async { drop(first) });
         let _next = next.unwrap();
         assert_eq!(requests.counts(), Counts { full: 1, ..Counts::default() });
@@ -166,7 +177,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_address_has_its_own_places_and_never_all() {
         let requests = Arc::new(HttpRequests::new(4, 100, 0, 0));
-        let held = [requests.admit(address(1)).await.unwrap(), requests.admit(address(1)).await.unwrap()];
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(requests.admit(address(1)).await.unwrap());
+        }
         assert_eq!(requests.admit(address(1)).await.unwrap_err(), Held::AddressFull);
         let _other = requests.admit(address(2)).await.unwrap();
         drop(held);

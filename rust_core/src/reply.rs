@@ -13,29 +13,29 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY},
 };
 
-use crate::{http_connections::Busy, http_requests::UnderWay};
+use crate::http_requests::UnderWay;
 
 /// The body of any answer: one of ours, whole, or the app's, streamed.
 #[derive(Debug)]
 pub struct ReplyBody {
     content: Either<Full<Bytes>, Incoming>,
-    /// What the exchange takes up until the last of it is written.
-    _held: Option<(UnderWay, Option<Busy>)>,
+    /// The request's place among those under way, until the last of its answer is written.
+    _under_way: Option<UnderWay>,
 }
 
 impl ReplyBody {
     fn of_ours(content: Full<Bytes>) -> Self {
-        Self { content: Either::Left(content), _held: None }
+        Self { content: Either::Left(content), _under_way: None }
     }
 
     /// What the app answered.
     pub(crate) fn of_app(content: Incoming) -> Self {
-        Self { content: Either::Right(content), _held: None }
+        Self { content: Either::Right(content), _under_way: None }
     }
 
-    /// The same; the exchange is under way as long as the body is there.
-    pub(crate) fn holding(self, under_way: UnderWay, busy: Option<Busy>) -> Self {
-        Self { _held: Some((under_way, busy)), ..self }
+    /// The same; the request is under way as long as the body is there.
+    pub(crate) fn holding(self, under_way: UnderWay) -> Self {
+        Self { _under_way: Some(under_way), ..self }
     }
 }
 
