@@ -15,7 +15,7 @@ import select
 import socket
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ __all__ = ["PHASES", "command"]
 
 _CONNECT_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
+_TICK_SECONDS = 0.001
 _TEXT, _BINARY = 0x1, 0x2
 _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _RECEIVE_BYTES = 4096
@@ -74,6 +75,7 @@ class _Peer:
     socket: socket.socket
     pieces: Iterator[bytes]
     due: float
+    has_ended: bool = False
 
 
 class _Crowd:
@@ -82,6 +84,8 @@ class _Crowd:
         self._pause = pause
         self._again = again
         self._peers: dict[int, _Peer] = {}
+        # In the order of their moments, for the pause is the same for all.
+        self._due: deque[_Peer] = deque()
         self._epoll = select.epoll()
         self.ended: Counter[str] = Counter()
 
@@ -97,24 +101,32 @@ class _Crowd:
             client.sendall(at_once)
         client.setblocking(False)
         self._epoll.register(client, _ENDED)
-        self._peers[client.fileno()] = _Peer(phase, request, client, pieces, time.monotonic())
+        peer = _Peer(phase, request, client, pieces, time.monotonic())
+        self._peers[client.fileno()] = peer
+        self._due.append(peer)
 
     def work(self, until: float) -> None:
         """Sends what is due, and takes note of who was ended, up to a moment."""
         while (now := time.monotonic()) < until:
-            for number, _ in self._epoll.poll(min(_LOOK_SECONDS, until - now)):
+            next_due = self._due[0].due if self._due else until
+            for number, _ in self._epoll.poll(max(_TICK_SECONDS, min(next_due, until) - now)):
                 self._end(number)
-            now = time.monotonic()
-            for peer in self._peers.values():
-                if peer.due <= now:
-                    peer.due = now + self._pause
-                    with contextlib.suppress(OSError):
-                        peer.socket.send(next(peer.pieces, b""))
+            self._send_due(time.monotonic())
+
+    def _send_due(self, now: float) -> None:
+        while self._due and self._due[0].due <= now:
+            peer = self._due.popleft()
+            if not peer.has_ended:
+                peer.due = now + self._pause
+                self._due.append(peer)
+                with contextlib.suppress(OSError):
+                    peer.socket.send(next(peer.pieces, b""))
 
     def _end(self, number: int) -> None:
         peer = self._peers.pop(number)
         self._epoll.unregister(number)
         peer.socket.close()
+        peer.has_ended = True
         self.ended[peer.phase] += 1
         if self._again:
             self.join(peer.phase, peer.request)
