@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 NPM := tests/browser/npm
 PEERS := benches/peers
 PEERS_VENV := build/peers/venv
+AUDIT := build/audit
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate conformance echo-server fuzz fuzz-corpora miri sanitize test test-rust test-python lint format lock vendor clean
+.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate conformance echo-server fuzz fuzz-corpora fuzz-api miri sanitize audit test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +92,12 @@ build/.nightly:
 	rustup toolchain install nightly --profile minimal --component miri,rust-src
 	mkdir -p build && touch $@
 
+fuzz-api: $(VENV)/.core-dev ## requests made up from the OpenAPI schema for ten minutes (FUZZ_SECONDS): every answer must be as it says
+	$(BIN)/python -m tests.fuzz_api
+
+audit: $(AUDIT)/venv/.installed $(AUDIT)/bin/cargo-deny ## what is known of every locked dependency: licences, sources, vulnerabilities
+	$(AUDIT)/venv/bin/python tests/audit.py $(AUDIT)
+
 test: test-rust test-python ## builds everything and runs every test
 
 test-rust:
@@ -128,9 +135,12 @@ lock: $(VENV)/.dev ## writes requirements/*.txt anew from pyproject.toml, and th
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build $(LOCK_OPTIONS) -o requirements/runtime.txt
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group test $(LOCK_OPTIONS) -o requirements/dev.txt
+	$(BIN)/uv pip compile --group audit $(LOCK_OPTIONS) -o requirements/audit.txt
 	$(BIN)/uv pip compile $(PEERS)/requirements.in $(LOCK_OPTIONS) -o $(PEERS)/requirements.txt
 
 LOCK_OPTIONS := --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11 --custom-compile-command "make lock"
+
+CARGO_DENY_VERSION := 0.20.2
 
 # The viewer of the OpenAPI schema: for another version, change both lines and run `make vendor`.
 SWAGGER_UI_VERSION := 5.35.0
@@ -190,6 +200,16 @@ $(NPM)/node_modules/.installed: $(NPM)/package-lock.json
 	@$(NEEDS_NPM)
 	npm --prefix $(NPM) ci --silent
 	touch $@
+
+# What asks about dependencies is none itself, so it has a place of its own.
+$(AUDIT)/venv/.installed: requirements/audit.txt
+	@$(NEEDS_PYTHON)
+	$(PYTHON) -m venv $(AUDIT)/venv
+	$(AUDIT)/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	touch $@
+
+$(AUDIT)/bin/cargo-deny:
+	cargo install --locked --quiet --root $(AUDIT) cargo-deny@$(CARGO_DENY_VERSION)
 
 # Other servers, in places of their own: what they need is no concern of ours.
 $(PEERS_VENV)/.installed: $(PEERS)/requirements.txt

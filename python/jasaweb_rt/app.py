@@ -25,6 +25,7 @@ from jasaweb_rt.api.pages import PagesController, StaticController
 from jasaweb_rt.api.payments import PaymentsController
 from jasaweb_rt.api.projects import ProjectsController
 from jasaweb_rt.api.schema import viewer
+from jasaweb_rt.api.schemas import StrictBodySchemas
 from jasaweb_rt.api.strictness import StrictRequest, must_ask_what_is_known
 from jasaweb_rt.api.traces import TracesController
 from jasaweb_rt.api.user_messages import UserMessagesController
@@ -91,6 +92,7 @@ def create_app(settings: Settings, *, services: Services | None = None, hooks: H
         exception_handlers=exception_handlers,
         lifespan=[] if services else [_own_services(settings, hooks)],
         state=State({"services": services}),
+        plugins=[StrictBodySchemas()],
         openapi_config=_openapi(settings, web_files),
         request_max_body_size=_MAX_BODY_BYTES,
         logging_config=None,

@@ -10,7 +10,7 @@ from litestar import Controller, Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from jasaweb_rt.api.errors import documented
+from jasaweb_rt.api.errors import SIGNED_IN, documented
 from jasaweb_rt.auth.guards import must_be_admin
 from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.broadcasts import Broadcast
@@ -136,8 +136,9 @@ class AdminController(Controller):
     path = "/api/admin/websocket"
     tags = ["admin"]  # noqa: RUF012  # Litestar's own way
     guards = [must_be_admin]  # noqa: RUF012  # Litestar's own way
+    security = SIGNED_IN
 
-    @get("/status", responses=documented(400, 401, 403, 429, 503))
+    @get("/status", responses=documented(400, 401, 403))
     async def status(self, services: NamedDependency[Services]) -> StatusBody:
         """Says how many are connected and what the server has done, in all and a second."""
         gateway = services.gateway
@@ -156,7 +157,7 @@ class AdminController(Controller):
             **counters,
         )
 
-    @get("/connections", responses=documented(400, 401, 403, 429, 503))
+    @get("/connections", responses=documented(400, 401, 403))
     async def list_connections(
         self,
         services: NamedDependency[Services],
@@ -182,13 +183,13 @@ class AdminController(Controller):
         page = found[offset : offset + limit]
         return ConnectionList(items=[ConnectionBody.of(connection) for connection in page], total=len(found))
 
-    @delete("/connections/{connection_id:str}", status_code=204, responses=documented(400, 401, 403, 404, 429, 503))
+    @delete("/connections/{connection_id:str}", status_code=204, responses=documented(400, 401, 403, 404))
     async def close_connection(self, connection_id: ConnectionId, services: NamedDependency[Services]) -> None:
         """Closes a connection with 4500, on which its client stays away."""
         if not services.gateway.server.disconnect(connection_id, _DISCONNECTED_BY_AN_ADMINISTRATOR):
             raise NotFoundError("There is no such connection")
 
-    @post("/broadcast", status_code=200, responses=documented(400, 401, 403, 404, 409, 413, 415, 429, 503))
+    @post("/broadcast", status_code=200, responses=documented(400, 401, 403, 404, 409, 413, 415))
     async def broadcast(
         self, request: Request[User, Any, Any], data: JSONBody[BroadcastBody], services: NamedDependency[Services]
     ) -> BroadcastResult:

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from jasaweb_rt.api.addresses import is_own_origin, is_secure
-from jasaweb_rt.api.errors import documented
+from jasaweb_rt.api.errors import EMPTY, SIGNED_IN, documented
 from jasaweb_rt.auth import session_jwt
 from jasaweb_rt.auth.guards import must_be_signed_in
 from jasaweb_rt.auth.session_jwt import SessionClaims
@@ -54,7 +54,7 @@ class AuthController(Controller):
         status_code=200,
         exclude_from_auth=True,
         exclude_from_csrf=True,
-        responses=documented(400, 401, 403, 413, 415, 429, 503),
+        responses=documented(400, 401, 403, 413, 415),
     )
     async def log_in(
         self, request: Request[Any, Any, Any], data: JSONBody[LogIn], services: NamedDependency[Services]
@@ -77,12 +77,12 @@ class AuthController(Controller):
             cookies=[self._cookie(request, services, token, session_jwt.SESSION_SECONDS)],
         )
 
-    @get("/me", guards=[must_be_signed_in], responses=documented(400, 401, 503))
+    @get("/me", guards=[must_be_signed_in], security=SIGNED_IN, responses=documented(400, 401))
     async def me(self, request: Request[User, Any, Any]) -> UserBody:
         """Says who the caller is."""
         return UserBody.of(request.user)
 
-    @post("/logout", status_code=204, responses=documented(400, 403, 503))
+    @post("/logout", status_code=204, responses=documented(400, 403) | EMPTY)
     async def log_out(
         self, request: Request[User | None, SessionClaims, Any], services: NamedDependency[Services]
     ) -> Response[None]:

@@ -28,7 +28,7 @@ from jasaweb_rt.exceptions import (
 )
 from jasaweb_rt.sparing_log import SparingLog
 
-__all__ = ["ErrorBody", "documented", "exception_handlers"]
+__all__ = ["EMPTY", "SIGNED_IN", "ErrorBody", "documented", "exception_handlers"]
 
 logger = logging.getLogger(__name__)
 # While the database is away every request fails, and all for the same reason.
@@ -79,11 +79,18 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """Declares errors of a route for OpenAPI."""
+    """Declares errors of a route for OpenAPI; those of the front door, 429 and 503, every route may answer."""
     return {
         status: ResponseSpec(data_container=ErrorBody, description=_MEANINGS[status], generate_examples=False)
-        for status in statuses
+        for status in sorted({*statuses, 429, 503})
     }
+
+
+SIGNED_IN: list[dict[str, list[str]]] = [{"bearer": []}, {"cookie": []}]
+"""Declares that a route wants a session, by one of these ways (`app.py` says what they are)."""
+
+EMPTY = {204: ResponseSpec(data_container=None, description="Done; there is no content", generate_examples=False)}
+"""Declares the success of a route that answers without content."""
 
 
 def _answer(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response[ErrorBody]:

@@ -55,12 +55,12 @@ class HealthController(Controller):
     tags = ["health"]  # noqa: RUF012  # Litestar's own way
     opt = {"any_query": True, "exclude_from_auth": True, "exclude_from_csrf": True}  # noqa: RUF012  # Litestar's own way
 
-    @get("/healthz")
+    @get("/healthz", responses=documented())
     async def live(self) -> HealthBody:
         """Says that this process answers."""
         return HealthBody(success=True)
 
-    @get("/readyz", responses=documented(503))
+    @get("/readyz", responses=documented())
     async def ready(self, request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[HealthBody]:
         """Says whether this server can serve: database, relay, listener, disk, not draining."""
         gateway = services.gateway

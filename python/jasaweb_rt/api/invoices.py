@@ -7,7 +7,7 @@ from litestar import Controller, Request, get, patch
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 
-from jasaweb_rt.api.errors import documented
+from jasaweb_rt.api.errors import SIGNED_IN, documented
 from jasaweb_rt.auth.guards import must_be_admin, must_be_signed_in
 from jasaweb_rt.database.invoices import Invoice
 from jasaweb_rt.database.users import User
@@ -64,14 +64,17 @@ class InvoicesController(Controller):
     path = "/api/invoices"
     tags = ["invoices"]  # noqa: RUF012  # Litestar's own way
 
-    @get(guards=[must_be_signed_in], responses=documented(400, 401, 503))
+    @get(guards=[must_be_signed_in], security=SIGNED_IN, responses=documented(400, 401))
     async def list_invoices(self, request: Request[User, Any, Any], services: NamedDependency[Services]) -> InvoiceList:
         """Lists the invoices of the caller's projects; for an administrator, all."""
         found = await services.invoices.list_for(request.user)
         return InvoiceList(items=[InvoiceBody.of(invoice) for invoice in found], total=len(found))
 
     @patch(
-        "/{invoice_id:str}", guards=[must_be_admin], responses=documented(400, 401, 403, 404, 409, 413, 415, 429, 503)
+        "/{invoice_id:str}",
+        guards=[must_be_admin],
+        security=SIGNED_IN,
+        responses=documented(400, 401, 403, 404, 409, 413, 415),
     )
     async def mark_paid(
         self,

@@ -7,7 +7,7 @@ from litestar import Controller, Request, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
-from jasaweb_rt.api.errors import documented
+from jasaweb_rt.api.errors import SIGNED_IN, documented
 from jasaweb_rt.auth.guards import must_be_signed_in
 from jasaweb_rt.database import notifications
 from jasaweb_rt.database.notifications import Notification
@@ -18,7 +18,8 @@ from jasaweb_rt.services import Services
 __all__ = ["After", "CountersBody", "Inbox", "Limit", "NotificationsController"]
 
 MAX_PAGE = 500
-_MAX_SEQ = 2**63 - 1
+# What a JSON number says exactly to every program (RFC 8259 section 6), and more than anybody is ever notified.
+_MAX_SEQ = 2**53 - 1
 
 After = Annotated[int, QueryParameter(ge=0, le=_MAX_SEQ, description="only what has a higher `seq`")]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="items at most")]
@@ -86,7 +87,7 @@ class NotificationsController(Controller):
     path = "/api/notifications"
     tags = ["notifications"]  # noqa: RUF012  # Litestar's own way
 
-    @get(guards=[must_be_signed_in], responses=documented(400, 401, 503))
+    @get(guards=[must_be_signed_in], security=SIGNED_IN, responses=documented(400, 401))
     async def inbox(
         self,
         request: Request[User, Any, Any],
@@ -100,7 +101,13 @@ class NotificationsController(Controller):
             page = await notifications.inbox(connection, request.user.id, after, limit, unread_only=unread)
         return Inbox.of(page)
 
-    @post("/read", status_code=200, guards=[must_be_signed_in], responses=documented(400, 401, 403, 409, 413, 415, 503))
+    @post(
+        "/read",
+        status_code=200,
+        guards=[must_be_signed_in],
+        security=SIGNED_IN,
+        responses=documented(400, 401, 403, 409, 413, 415),
+    )
     async def mark_read(
         self, request: Request[User, Any, Any], data: JSONBody[Read], services: NamedDependency[Services]
     ) -> CountersBody:

@@ -32,7 +32,7 @@ class PaymentsController(Controller):
     tags = ["invoices"]  # noqa: RUF012  # Litestar's own way
     opt = {"exclude_from_auth": True, "exclude_from_csrf": True}  # noqa: RUF012  # Litestar's own way
 
-    @post("/midtrans", status_code=200, responses=documented(400, 403, 404, 409, 413, 415, 503))
+    @post("/midtrans", status_code=200, responses=documented(400, 403, 404, 409, 413, 415))
     async def midtrans(self, data: JSONBody[PaymentNotification], services: NamedDependency[Services]) -> TakenIn:
         """Takes in a payment notification of Midtrans; it may come twice, late and out of order."""
         server_key = services.settings.midtrans_server_key

@@ -7,7 +7,7 @@ from litestar import Controller, Request, get, patch
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 
-from jasaweb_rt.api.errors import documented
+from jasaweb_rt.api.errors import SIGNED_IN, documented
 from jasaweb_rt.auth.guards import must_be_admin, must_be_signed_in
 from jasaweb_rt.database.projects import Project
 from jasaweb_rt.database.users import User
@@ -69,13 +69,18 @@ class ProjectsController(Controller):
     path = "/api/projects"
     tags = ["projects"]  # noqa: RUF012  # Litestar's own way
 
-    @get(guards=[must_be_signed_in], responses=documented(400, 401, 503))
+    @get(guards=[must_be_signed_in], security=SIGNED_IN, responses=documented(400, 401))
     async def list_projects(self, request: Request[User, Any, Any], services: NamedDependency[Services]) -> ProjectList:
         """Lists the caller's projects; for an administrator, all."""
         found = await services.projects.list_for(request.user)
         return ProjectList(items=[ProjectBody.of(project, request.user) for project in found], total=len(found))
 
-    @patch("/{project_id:str}", guards=[must_be_admin], responses=documented(400, 401, 403, 404, 409, 413, 415, 503))
+    @patch(
+        "/{project_id:str}",
+        guards=[must_be_admin],
+        security=SIGNED_IN,
+        responses=documented(400, 401, 403, 404, 409, 413, 415),
+    )
     async def change_status(
         self,
         request: Request[User, Any, Any],

@@ -7,7 +7,7 @@ from litestar import Controller, Request, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
-from jasaweb_rt.api.errors import documented
+from jasaweb_rt.api.errors import SIGNED_IN, documented
 from jasaweb_rt.auth.guards import must_be_signed_in
 from jasaweb_rt.database.users import Role, User
 from jasaweb_rt.messages import UserMessageRequest
@@ -48,8 +48,9 @@ class UserMessagesController(Controller):
     path = "/api"
     tags = ["messages"]  # noqa: RUF012  # Litestar's own way
     guards = [must_be_signed_in]  # noqa: RUF012  # Litestar's own way
+    security = SIGNED_IN
 
-    @get("/users", responses=documented(400, 401, 403, 429, 503))
+    @get("/users", responses=documented(400, 401, 403))
     async def contacts(
         self,
         request: Request[User, Any, Any],
@@ -71,7 +72,7 @@ class UserMessagesController(Controller):
             total=total,
         )
 
-    @post("/messages", responses=documented(400, 401, 403, 404, 409, 413, 415, 429, 503))
+    @post("/messages", responses=documented(400, 401, 403, 404, 409, 413, 415))
     async def send(
         self, request: Request[User, Any, Any], data: JSONBody[UserMessageRequest], services: NamedDependency[Services]
     ) -> Sent:

@@ -8,7 +8,7 @@ from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 
 from jasaweb_rt.api.addresses import connection_url
-from jasaweb_rt.api.errors import ErrorBody, documented
+from jasaweb_rt.api.errors import SIGNED_IN, ErrorBody, documented
 from jasaweb_rt.auth import connection_token
 from jasaweb_rt.auth.guards import must_be_signed_in
 from jasaweb_rt.auth.session_jwt import SessionClaims
@@ -51,10 +51,11 @@ class WebSocketController(Controller):
         "/api/websocket/token",
         status_code=200,
         guards=[must_be_signed_in],
+        security=SIGNED_IN,
         # The guide's clients send no CSRF header here, and a foreign page cannot read the answer.
         exclude_from_csrf=True,
         cache_control=CacheControlHeader(no_store=True),
-        responses=documented(400, 401, 503),
+        responses=documented(400, 401),
     )
     async def issue_token(
         self, request: Request[User, SessionClaims, Any], services: NamedDependency[Services]

@@ -178,6 +178,8 @@ async def test_a_direct_broadcast_reaches_who_is_connected(
         ({"data": {"a": "\0"}}, 400, "NUL"),
         ({"more": 1}, 400, "more"),
         ({"durable": "yes"}, 400, "durable"),
+        ({"durable": "true"}, 400, "durable"),
+        ({"durable": 0}, 400, "durable"),
     ],
 )
 async def test_a_wrong_broadcast_is_told_to_nobody(

@@ -13,6 +13,7 @@ from jasaweb_rt.services import Services
 from tests.integration.http.conftest import Client
 from tests.support.databases import drop_database
 from tests.support.people import bearer, session_token
+from tests.support.routes import ROUTES
 from tests.support.sockets import WAIT_SECONDS
 
 
@@ -183,6 +184,26 @@ async def test_the_schema_declares_the_errors(client: Client) -> None:
     error = schema["paths"]["/api/projects/{project_id}"]["patch"]["responses"]["400"]["content"]
     assert error["application/json"]["schema"]["$ref"].endswith("ErrorBody")
     assert "http://" not in (await client.get("/schema")).text.replace("http://rt.test", "")
+
+
+async def test_the_schema_has_each_rule_of_a_body_and_of_a_session(client: Client) -> None:
+    schema = (await client.get("/schema/openapi.json")).json()
+    bodies = schema["components"]["schemas"]
+    for name in ("BroadcastBody", "LogIn", "PaymentBody", "Read", "UserMessageRequest", "Users", "projects_StatusBody"):
+        assert bodies[name]["additionalProperties"] is False
+    assert bodies["Read"]["oneOf"] == [{"required": ["ids"]}, {"required": ["upTo"]}]
+    ids = bodies["Read"]["properties"]["ids"]
+    assert (ids["minItems"], ids["maxItems"]) == (1, 500)
+    assert ids["items"] == {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^\\x00]+$"}
+    after = schema["paths"]["/api/notifications"]["get"]["parameters"][0]
+    assert (after["name"], after["schema"]["maximum"]) == ("after", 2**53 - 1)
+    assert "content" not in schema["paths"]["/api/auth/logout"]["post"]["responses"]["204"]
+    for route in ROUTES:
+        path = re.sub(r":\w+}", "}", route.path)
+        if path.startswith("/api/"):
+            operation = schema["paths"][path][route.method.lower()]
+            assert operation.get("security", []) == ([{"bearer": []}, {"cookie": []}] if route.nobody == 401 else [])
+            assert {"400", "429", "503"} <= set(operation["responses"])
 
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
