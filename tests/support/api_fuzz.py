@@ -8,6 +8,7 @@ from pathlib import Path
 _NOT_CHECKED = "positive_data_acceptance"
 # The front door answers it, whatever the method.
 _NOT_ASKED = "/ws"
+_CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 _REQUEST_SECONDS = "60"
 
 
@@ -24,6 +25,7 @@ async def fuzz(url: str, token: str | None, folder: Path, *options: str, seconds
     """
     command = [
         str(Path(sys.executable).parent / "schemathesis"),
+        *("--config-file", str(_CONFIGURATION)),
         "run",
         f"{url}/schema/openapi.json",
         *("--exclude-checks", _NOT_CHECKED),
