@@ -30,12 +30,12 @@ class Secrets:
         data = written.encode() if isinstance(written, str) else written
         return [f"{name} in {where}" for name, part in self._parts.items() if part.encode() in data]
 
-    def found_below(self, folder: Path) -> list[str]:
-        """What of them stands in files, at any depth."""
+    def found_below(self, folder: Path, but: Path | None = None) -> list[str]:
+        """What of them stands in files, at any depth, but for those below another folder."""
         return [
             found
             for path in sorted(folder.rglob("*"))
-            if path.is_file()
+            if path.is_file() and (but is None or but not in path.parents)
             for found in self.found_in(str(path), _read(path))
         ]
 
