@@ -61,7 +61,7 @@ fuzz: $(FUZZ)/.built ## looks for bytes that break a property of the core: an ho
 
 # What `make fuzz` has found reaches into more of the code; the tests run it from then on.
 fuzz-corpora: $(FUZZ)/.built
-	for target in $(FUZZERS); do $(FUZZ)/bin/$$target -merge=1 $(FUZZ_OPTIONS) $(FUZZ_CRATE)/corpus/$$target $(FUZZ)/found/$$target || exit 1; done
+	for target in $(FUZZERS); do $(FUZZ)/bin/$$target -merge=1 -use_counters=0 $(FUZZ_OPTIONS) $(FUZZ_CRATE)/corpus/$$target $(FUZZ)/found/$$target || exit 1; done
 
 $(FUZZ)/.built: $(CORE_SOURCES) build/.nightly build/tools/bin/cargo-fuzz
 	PATH="$(CURDIR)/build/tools/bin:$$PATH" RUSTUP_TOOLCHAIN=nightly CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \

@@ -1,13 +1,15 @@
 //! The head of an HTTP request: what the front door takes it for.
 //!
-//! The first byte says where it comes from, the rest is the head. What the core reads of it is compared with a plainer
-//! reading; and the app, to which the request goes on, must take it to be from the same client.
+//! The first byte says where it comes from, and whether over TLS, the rest is the head. What the core reads of it is compared
+//! with a plainer reading; and the app, to which the request goes on, must take it to be from the same client.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use hyper::{
     HeaderMap, Request, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING},
+    header::{
+        CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING,
+    },
 };
 use ipnet::IpNet;
 use jasaweb_rt_core::{
@@ -159,7 +161,7 @@ fn check_forwarding(mut headers: HeaderMap, client: &Client) {
         let is_ours = ours.contains(&name.as_str());
         assert!(!says_who || is_ours, "{name} passed");
         assert!(!is_ours || headers.get_all(name).iter().count() == 1, "{name} is there twice");
-        assert!(is_ours || name == TE || !named.contains(name), "{name} was for this connection only");
+        assert!(is_ours || name == TE || name == HOST || !named.contains(name), "{name} was for this connection only");
     }
     for name in ["connection", "keep-alive", "transfer-encoding", "upgrade", "expect", "proxy-authorization"] {
         assert!(!headers.contains_key(name), "{name} passed");
@@ -189,8 +191,7 @@ pub fn check(data: &[u8]) {
     ];
     let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].iter().filter_map(|network| network.parse().ok()).collect();
     let peer = peers[usize::from(*from) % peers.len()];
-    let is_encrypted = from & 0x80 != 0;
-    let client = Client::of(peer, is_encrypted, request.headers(), &trusted);
+    let client = Client::of(peer, *from & 4 != 0, request.headers(), &trusted);
     assert!(!client.claims_to_forward || client.address == peer);
     check_handshake(&request);
     check_origin(request.headers(), client.forwarded_host.as_ref());

@@ -137,12 +137,12 @@ fn expected(token: &str) -> Option<Identity> {
         None | Some(Value::Null) => "",
         Some(name) => name.as_str()?,
     };
-    let session_id = match claims.get("sid") {
-        None | Some(Value::Null) => None,
-        Some(session) => Some(SessionId::parse(session.as_str()?)?),
-    };
     #[expect(clippy::cast_sign_loss, reason = "it lies ahead")]
     let session_expires_at = session_end.map(|end| end as u64);
+    let session_id = match claims.get("sid") {
+        None | Some(Value::Null) => None,
+        Some(id) => Some(SessionId::parse(id.as_str()?).filter(|parsed| *id == parsed.to_string())?),
+    };
     Some(Identity { user_id: user.into(), role, name: name.into(), session_expires_at, session_id })
 }
 
