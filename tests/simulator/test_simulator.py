@@ -6,18 +6,25 @@ import tempfile
 import time
 from pathlib import Path
 
+import asyncpg
 import httpx
 import jwt
 import pytest
 
-from tests.simulator.plan import Harm, draw
+from tests.simulator.plan import Harm, Say, Statement, Transaction, Writer, draw
 from tests.simulator.run import Report, SimulationError, serving, simulate
 from tests.simulator.seeds import FAILED
 from tests.simulator.truth import Feed, Seen, complaints_about_device, complaints_about_feed
 from tests.simulator.world import World, open_world
+from tests.simulator.writers import WRITERS, Author
+from tests.support.databases import add_users
 from tests.support.people import bearer
 
 HOUR = 3_600
+END_COPIES = (
+    "select pg_terminate_backend(pid) from pg_stat_activity "
+    f"where datname = current_database() and application_name = '{WRITERS}' and query like 'COPY %'"
+)
 
 
 @pytest.mark.timeout(500)
@@ -114,6 +121,23 @@ def test_a_failure_says_how_to_repeat_it() -> None:
     assert "did not see [7]" in said
     assert ".venv/bin/python -m tests.simulator --seed 14" in said
     assert "build/simulator/14" in said
+
+
+async def test_a_writer_whose_copy_is_ended_in_the_middle_goes_on(database_url: str) -> None:
+    user = "user-0"
+    copying = Transaction(0, (Statement(Say.COPY, (user,) * 60, pad=66_000),), think=0, undone=False)
+    author = Author(Writer("program", is_service=False, transactions=(copying,) * 60), 1, database_url)
+    async with contextlib.AsyncExitStack() as stack:
+        connection = await asyncpg.connect(database_url)
+        stack.callback(connection.terminate)
+        await add_users(connection, (user, "client"))
+        writing = asyncio.create_task(author.write())
+        while not writing.done():
+            await connection.execute(END_COPIES)
+            await asyncio.sleep(0.01)
+        await writing
+    assert author.committed + author.failed == 60
+    assert author.failed
 
 
 @pytest.mark.timeout(500)

@@ -150,12 +150,13 @@ class Author:
 
     async def _copy(self, connection: asyncpg.Connection, statement: Statement) -> list[str]:
         rows = list(self._next(statement))
-        await connection.copy_records_to_table(
+        copying = connection.copy_records_to_table(
             "real_time_notifications",
             schema_name="public",
             columns=("id", "user_id", "type", "title", "message", "data"),
             records=[(key, user, kind, "Title", key, json.dumps(data)) for key, user, kind, data in rows],
         )
+        await _unless_lost(connection, copying)
         return [key for key, *_ in rows]
 
     async def _read(self, connection: asyncpg.Connection, statement: Statement) -> list[str]:
@@ -187,6 +188,27 @@ _SAY: dict[Say, Callable[[Author, asyncpg.Connection, Statement], Awaitable[list
     Say.READ: Author._read,
     Say.DELETE: Author._delete,
 }
+
+
+async def _unless_lost(connection: asyncpg.Connection, copying: Awaitable[object]) -> None:
+    """Waits for a COPY, or raises `ConnectionError` where its connection ends.
+
+    asyncpg 0.32 does not: in the middle of more than 512 KiB it waits for ever until it may go on writing.
+    """
+    task = asyncio.ensure_future(copying)
+
+    def give_up(_: object) -> None:
+        task.cancel()
+
+    connection.add_termination_listener(give_up)
+    try:
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise ConnectionError("the connection ended in the middle of a COPY")
+        task.result()
+    finally:
+        task.cancel()
+        connection.remove_termination_listener(give_up)
 
 
 def _is_lost(error: Exception, connection: asyncpg.Connection) -> bool:
