@@ -32,6 +32,7 @@ from jasaweb_rt.api.user_messages import UserMessagesController
 from jasaweb_rt.api.web_files import WebFiles
 from jasaweb_rt.api.websocket import WebSocketController
 from jasaweb_rt.auth.authentication import SessionAuthentication
+from jasaweb_rt.auth.cookies import PlainCookies
 from jasaweb_rt.auth.csrf import CookieCSRF
 from jasaweb_rt.auth.keys import KeyRing
 from jasaweb_rt.auth.session_jwt import SessionClaims
@@ -81,6 +82,7 @@ def create_app(settings: Settings, *, services: Services | None = None, hooks: H
         guards=[must_ask_what_is_known],
         request_class=StrictRequest,
         middleware=[
+            PlainCookies(),
             SessionAuthentication(settings.session_cookie, _find_keys, _find_user),
             # As the session's cookie: see `is_secure`.
             CookieCSRF(_find_keys, always_secure=(settings.public_url or "").startswith("https://")),

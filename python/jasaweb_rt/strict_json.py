@@ -18,7 +18,9 @@ MAX_DEPTH = 100
 
 _INT_BITS = 63
 _LONGEST_NAME = 100
-_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+# A string that does not end goes to the end of the text, and nothing is tried twice: else a text of escaped quotes
+# would be searched through for each of them.
+_STRING = r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)'
 _STRINGS = re.compile(_STRING, re.DOTALL)
 _NO_BRACKETS = re.compile(r"[^\[\]{}]+")
 _STEPS = re.compile(rf"({_STRING})\s*:|{_STRING}|[\[\]{{}}]", re.DOTALL)

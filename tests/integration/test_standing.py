@@ -73,6 +73,30 @@ async def test_another_role_is_another_audience_on_the_same_socket(
         assert await frame(anna) == {"to": "clients"}
 
 
+async def test_the_site_may_change_the_type_of_a_role(gateway: Gateway, connection: asyncpg.Connection) -> None:
+    async with opened(gateway.server, "anna") as anna:
+        await frame(anna)
+        # As Prisma writes it where a label is removed; the same session has set off the trigger before, and does again.
+        await set_role(connection, "anna", "admin")
+        await until(lambda: acting(gateway) == {"anna": "admin"})
+        await connection.execute(
+            """
+            begin;
+            create type public."Role_new" as enum ('admin', 'client', 'guest');
+            alter table public.users alter column role drop default;
+            alter table public.users alter column role type public."Role_new" using (role::text::public."Role_new");
+            alter type public."Role" rename to "Role_old";
+            alter type public."Role_new" rename to "Role";
+            drop type public."Role_old";
+            alter table public.users alter column role set default 'client';
+            commit;
+            """
+        )
+        await connection.execute("update public.users set name = 'Anna' where id = 'anna'")
+        await set_role(connection, "anna", "client")
+        await until(lambda: acting(gateway) == {"anna": "client"})
+
+
 async def test_what_a_client_may_send_goes_by_the_role_of_now(gateway: Gateway, connection: asyncpg.Connection) -> None:
     alert = {"type": "admin_alert", "data": {"event": "e", "message": "m"}, "timestamp": "", "id": "r"}
     async with opened(gateway.server, "citra", "admin") as citra, opened(gateway.server, "anna") as anna:

@@ -50,6 +50,14 @@ def test_a_name_that_stands_twice_is_refused_at_any_depth(fields: dict[str, Any]
         text = f'{{"a": 1, "b": {text}}}'
 
 
+@pytest.mark.parametrize("end", [b"", b"\\", b'"'], ids=["open", "backslash", "closed"])
+@pytest.mark.parametrize("begin", [b'"', b'{"a": "', b'["'])
+def test_a_large_text_of_escapes_is_read_once(begin: bytes, end: bytes) -> None:
+    # Looked through again for each of its quotes it would take an hour.
+    with pytest.raises(InvalidInputError, match=r"not valid JSON|nested too deep"):
+        check(begin + b'\\"' * 400_000 + end + b"[" * (MAX_DEPTH + 1))
+
+
 @pytest.mark.parametrize("fault", faults_of({"a": "b"}), ids=lambda fault: fault.name)
 def test_what_is_wrong_with_any_json(fault: Any) -> None:
     if fault.name in OF_THE_TYPE:

@@ -94,7 +94,9 @@ class AuthController(Controller):
             ended = request.auth
             async with services.connection() as connection:
                 await sessions.end(connection, ended.id, ended.session_id, ended.exp)
-        return Response(None, status_code=204, cookies=[self._cookie(request, services, "", 0)])
+        # A page of another origin cannot send the cookie, and shall not be able to have it removed either.
+        has_cookie = services.settings.session_cookie in request.cookies
+        return Response(None, status_code=204, cookies=[self._cookie(request, services, "", 0)] if has_cookie else [])
 
     @staticmethod
     async def _user_of(log_in: LogIn, services: Services, address: str) -> User | None:

@@ -54,3 +54,7 @@ class _Renewing(CSRFMiddleware):
         if csrf_cookie is not None and self._decode_csrf_token(csrf_cookie) is None:
             csrf_cookie, token = None, generate_csrf_token(secret=self.config.secret)
         return super().create_send_wrapper(send, token, csrf_cookie)
+
+    def _decode_csrf_token(self, token: str) -> str | None:
+        """The secret of a token that holds; one of ours is ASCII, and of others Litestar makes an error of its own."""
+        return super()._decode_csrf_token(token) if token.isascii() else None

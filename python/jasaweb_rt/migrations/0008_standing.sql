@@ -19,10 +19,22 @@ comment on column jasaweb_rt.ended_sessions.ends_at is 'when the JWT ends by its
 -- 8000 bytes; without one, everybody is looked at.
 create function jasaweb_rt.user_changed() returns trigger
 language plpgsql security definer as $$
+declare
+  was pg_catalog.jsonb := pg_catalog.to_jsonb(old);
+  will_be pg_catalog.jsonb;
 begin
+  if tg_op operator(pg_catalog.=) 'UPDATE' then
+    will_be := pg_catalog.to_jsonb(new);
+    if was operator(pg_catalog.->) 'id' operator(pg_catalog.=) (will_be operator(pg_catalog.->) 'id')
+      and was operator(pg_catalog.->) 'role' operator(pg_catalog.=) (will_be operator(pg_catalog.->) 'role')
+    then
+      return null;
+    end if;
+  end if;
   perform pg_catalog.pg_notify(
     'jasaweb_rt_users',
-    case when pg_catalog.octet_length(old.id) operator(pg_catalog.<) 4000 then old.id else '' end
+    case when pg_catalog.octet_length(was operator(pg_catalog.->>) 'id') operator(pg_catalog.<) 4000
+      then was operator(pg_catalog.->>) 'id' else '' end
   );
   return null;
 end $$;
@@ -36,10 +48,11 @@ end $$;
 
 revoke all on function jasaweb_rt.user_changed(), jasaweb_rt.users_truncated() from public;
 
--- The site changes its users often, and roles hardly ever: what is none of our business ends at the condition.
+-- The site changes its users often, and roles hardly ever. That is told apart in the function, by the whole row: where a
+-- trigger's condition names a column, nobody may change its type, as Prisma does when a role is renamed; and a session
+-- that has compared the column itself would fail from then on.
 create trigger jasaweb_rt_changed after update on public.users
-  for each row when (old.role is distinct from new.role or old.id is distinct from new.id)
-  execute function jasaweb_rt.user_changed();
+  for each row execute function jasaweb_rt.user_changed();
 create trigger jasaweb_rt_deleted after delete on public.users
   for each row execute function jasaweb_rt.user_changed();
 create trigger jasaweb_rt_truncated after truncate on public.users

@@ -339,3 +339,30 @@ async def test_a_csrf_cookie_of_another_key_is_replaced(client: Client) -> None:
     taken = await client.post("/api/notifications/read", json={"upTo": 1}, headers={**cookie, "x-csrftoken": fresh})
     assert taken.status_code == 200
     assert "csrftoken" not in (await client.get("/api/projects", headers=cookie)).cookies
+
+
+async def test_a_page_of_another_origin_cannot_have_the_cookie_removed(client: Client) -> None:
+    # SameSite=Lax: what it has a browser post comes without the cookie.
+    answer = await client.post("/api/auth/logout", headers={"Origin": "https://evil.test"})
+    assert (answer.status_code, answer.headers.get_list("set-cookie")) == (204, [])
+
+
+async def test_a_csrf_token_that_is_no_ascii_is_none(client: Client) -> None:
+    # What a quoted value stands for, by its escapes, is any byte.
+    for odd in (f'csrftoken="{"a" * 65}\\351"', f"csrftoken={'a' * 65}\u00e9"):
+        cookie = f"auth_token={session_token('client')}; {odd}".encode("latin-1")
+        page = await client.get("/api/projects", headers={"Cookie": cookie})
+        assert (page.status_code, "csrftoken" in page.cookies) == (200, True)
+        token = ("a" * 65 + "\u00e9").encode("latin-1")
+        refused = await client.post(
+            "/api/notifications/read", json={"upTo": 1}, headers={"Cookie": cookie, "x-csrftoken": token}
+        )
+        assert refused.status_code == 403
+
+
+async def test_cookies_with_a_backslash_are_left_out_and_cost_nothing(client: Client) -> None:
+    # 12 KB of escapes; a reader that takes the square of it for each request would need minutes for all of these.
+    for number in range(200):
+        odd = f'site="{number}{chr(92)}{chr(34)}' + '\\"' * 6_000 + '"'
+        cookie = f"{odd}; auth_token={session_token('client')}; lang=id"
+        assert (await client.get("/api/auth/me", headers={"Cookie": cookie})).status_code == 200
