@@ -118,18 +118,16 @@ impl Inflation<'_> {
                 self.message.reserve(left.min(input.len().saturating_mul(4).max(256)));
             }
             let (taken_before, made_before) = (self.state.total_in(), self.state.total_out());
-            let status = self
-                .state
-                .decompress_vec(input, self.message, FlushDecompress::None)
-                .map_err(|_| InflateError::Invalid)?;
+            let status = self.state.decompress_vec(input, self.message, FlushDecompress::None);
             let taken = (self.state.total_in() - taken_before) as usize;
             let made = (self.state.total_out() - made_before) as usize;
             input = &input[taken..];
             self.made += made;
+            // First, whatever comes behind it, or it would depend on the room that there happens to be.
             if self.made > self.limit {
                 return Err(InflateError::TooLong);
             }
-            if status == Status::StreamEnd {
+            if status.map_err(|_| InflateError::Invalid)? == Status::StreamEnd {
                 if input.is_empty() {
                     return Ok(true);
                 }
