@@ -94,23 +94,29 @@ async def grant(connection: asyncpg.Connection, role: str) -> list[str]:
     Raises:
         MigrationError: there is no such role, or `connection` may not give a right away; nothing was granted.
     """
-    try:
-        statements = [
-            row["statement"]
-            for row in await connection.fetch(
-                _MISSING,
-                role,
-                [right.table for right in RIGHTS],
-                [",".join(right.privileges) for right in RIGHTS],
-                [",".join(right.columns) for right in RIGHTS],
-            )
-        ]
-    except asyncpg.UndefinedObjectError as error:
-        raise MigrationError(f"{error.message}; create it first, for instance by CREATE ROLE … LOGIN") from error
     async with connection.transaction():
+        statements = await _missing(connection, role)
         for statement in statements:
             try:
                 await connection.execute(statement)
             except asyncpg.InsufficientPrivilegeError as error:
                 raise MigrationError(f"{error.message}; have whoever owns it run: {statement}") from error
+        # Who has a right but may not pass it on gets a warning from GRANT, and no error.
+        if lacking := await _missing(connection, role):
+            raise MigrationError(f"Not all rights were granted; have whoever owns it run: {'; '.join(lacking)}")
     return statements
+
+
+async def _missing(connection: asyncpg.Connection, role: str) -> list[str]:
+    """The statements that `role` still needs."""
+    try:
+        rows = await connection.fetch(
+            _MISSING,
+            role,
+            [right.table for right in RIGHTS],
+            [",".join(right.privileges) for right in RIGHTS],
+            [",".join(right.columns) for right in RIGHTS],
+        )
+    except asyncpg.UndefinedObjectError as error:
+        raise MigrationError(f"{error.message}; create it first, for instance by CREATE ROLE … LOGIN") from error
+    return [row["statement"] for row in rows]
