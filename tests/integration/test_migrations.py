@@ -187,6 +187,18 @@ async def test_says_that_rights_are_missing(empty_database_url: str, postgres_ur
             await migrate(f"{empty_database_url}{joint}{options}")
 
 
+async def test_says_that_a_role_that_only_runs_cannot_upgrade(empty_database_url: str, tmp_path: Path) -> None:
+    directory = write(tmp_path / "m", m0001_one="select 1")
+    await migrate(empty_database_url, directory=directory)
+    write(directory, m0002_two="create table jasaweb_rt.two ()")
+    rights = ("usage on schema jasaweb_rt", "select on jasaweb_rt.migrations")
+    async with add_role(empty_database_url, *rights) as role:
+        joint = "&" if "?" in empty_database_url else "?"
+        with pytest.raises(MigrationError, match=r"permission denied .*JASAWEB_RT_MIGRATE_URL"):
+            await migrate(f"{empty_database_url}{joint}options=-c%20role%3D{role}", directory=directory)
+    assert await pending(empty_database_url, directory=directory) == ["0002_two"]
+
+
 async def test_the_sites_tables_stay_as_they_are(empty_database_url: str) -> None:
     prisma = PRISMA.read_text()
     await run(

@@ -257,7 +257,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
             # Those who queued behind our lock request get through before we ask again.
             await asyncio.sleep(0.5)
         except asyncpg.PostgresError as error:
-            if is_unavailable(error, connection):
+            if is_unavailable(error, connection) or isinstance(error, asyncpg.InsufficientPrivilegeError):
                 raise
             hint = f" ({error.hint})" if error.hint else ""
             undone = "was rolled back" if migration.transactional else "failed half-way"
