@@ -393,3 +393,25 @@ async def test_notices_that_the_table_was_made_anew(empty_database_url: str) -> 
     connection = await connect(empty_database_url)
     assert await notifications.get_counters(connection, "anna") == (1, 1, 1)
     await connection.close()
+
+
+async def test_notices_that_users_lost_their_triggers(empty_database_url: str) -> None:
+    await migrate(empty_database_url)
+    await run(
+        empty_database_url,
+        "alter table public.users disable trigger jasaweb_rt_deleted",
+        "drop trigger jasaweb_rt_changed on public.users",
+    )
+    for call in (migrate, pending):
+        with pytest.raises(
+            MigrationError, match=r"users has lost its triggers \(jasaweb_rt_changed, jasaweb_rt_deleted\)"
+        ):
+            await call(empty_database_url)
+    again = next(migration.sql for migration in load_migrations() if migration.name == "0008_standing")
+    await run(
+        empty_database_url,
+        "drop trigger jasaweb_rt_deleted on public.users",
+        "drop trigger jasaweb_rt_truncated on public.users",
+        again[again.index("create trigger") :],
+    )
+    assert await pending(empty_database_url) == []

@@ -30,7 +30,21 @@ MIGRATION_LOCK: Final = 0x6A61736177656203
 """Advisory lock of whoever migrates: "jasaweb", 3."""
 
 _OLDEST_POSTGRES = 14
-_TRIGGERS = frozenset({"jasaweb_rt_inserted", "jasaweb_rt_updated", "jasaweb_rt_deleted", "jasaweb_rt_truncated"})
+# By table: its triggers, and the mend where the table was made anew. The first mend includes the second.
+_TRIGGERS: Final = (
+    (
+        "real_time_notifications",
+        frozenset({"jasaweb_rt_inserted", "jasaweb_rt_updated", "jasaweb_rt_deleted", "jasaweb_rt_truncated"}),
+        "enable them and run `jasaweb-rt check --mend`, or where the table was made anew, run DROP SCHEMA jasaweb_rt "
+        "CASCADE and migrate again, which numbers its rows anew",
+    ),
+    (
+        "users",
+        frozenset({"jasaweb_rt_changed", "jasaweb_rt_deleted", "jasaweb_rt_truncated"}),
+        "enable them, or where the table was made anew, run the CREATE TRIGGER statements of migration 0008_standing "
+        "again",
+    ),
+)
 # Not by to_regclass, which a role without rights on the schema may not ask.
 _HAS_RECORD = """
     select exists (
@@ -221,20 +235,18 @@ def _missing(migrations: list[Migration], applied: dict[int, Any]) -> list[Migra
 
 
 async def _check_triggers(connection: asyncpg.Connection) -> None:
-    """Whoever drops the guide's table and makes it anew (`prisma migrate reset`) takes our triggers with it."""
-    rows = await connection.fetch(
-        """
-        select tgname from pg_trigger
-        where tgrelid = to_regclass('public.real_time_notifications') and not tgisinternal and tgenabled in ('O', 'A')
-        """
-    )
-    absent = sorted(_TRIGGERS - {row["tgname"] for row in rows})
-    if absent:
-        raise MigrationError(
-            f"The table real_time_notifications has lost its triggers ({', '.join(absent)}): enable them "
-            "and run `jasaweb-rt check --mend`, or where the table was made anew, run DROP SCHEMA jasaweb_rt CASCADE "
-            "and migrate again, which numbers its rows anew"
+    """Whoever drops such a table and makes it anew (`prisma migrate reset`) takes our triggers with it."""
+    for table, triggers, mend in _TRIGGERS:
+        rows = await connection.fetch(
+            """
+            select tgname from pg_trigger
+            where tgrelid = to_regclass($1) and not tgisinternal and tgenabled in ('O', 'A')
+            """,
+            f"public.{table}",
         )
+        absent = sorted(triggers - {row["tgname"] for row in rows})
+        if absent:
+            raise MigrationError(f"The table {table} has lost its triggers ({', '.join(absent)}): {mend}")
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
