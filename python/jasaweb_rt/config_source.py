@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 import msgspec
 from dotenv import dotenv_values
@@ -29,6 +29,8 @@ __all__ = [
 PREFIX = "JASAWEB_RT_"
 _WITHOUT_PREFIX = frozenset({"database_url"})
 _SECRET = re.compile("secret(_previous)?")
+# A comma may be part of a password, too.
+_NEXT_URL = re.compile(r",(?=[a-z]+://)")
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
 # RFC 6265 section 4.1.1: a cookie's name is a token.
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -68,9 +70,20 @@ def parse(name: str, text: str, kind: Any) -> object:  # noqa: ANN401  # any typ
 
 
 def database_url(name: str, text: str) -> str:
-    """Accepts a URL of PostgreSQL."""
-    if _split(name, text).scheme not in {"postgres", "postgresql"}:
+    """Accepts a URL of PostgreSQL. What is said of a wrong one has no part of it, which might be one of a password."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port, parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        is_usable = not _is_cut_wrongly(parts)
+    except ValueError:
+        is_usable = False
+    if text.partition(":")[0].lower() not in {"postgres", "postgresql"}:
         raise ConfigurationError(f"{name} must begin with postgresql://, as in postgresql://user:password@host/name.")
+    if not is_usable:
+        raise ConfigurationError(
+            f"{name} is not a URL: percent-encode special characters of the password (/ is %2F, ? is %3F, # is %23, "
+            "@ is %40), and see that the port is a number and each parameter is name=value."
+        )
     return text
 
 
@@ -113,14 +126,16 @@ def cookie_name(name: str, text: str) -> str:
 
 def without_password(url: str) -> str:
     """The URL, or each of several with commas between, fit to be printed."""
-    return ",".join(_hide_password(part) for part in url.split(","))
+    return ",".join(_hide_password(part) for part in _NEXT_URL.split(url))
 
 
 def _hide_password(url: str) -> str:
     try:
         parts = urlsplit(url)
-        password = parts.password
+        password, _ = parts.password, parts.port
     except ValueError:
+        return "***"
+    if _is_cut_wrongly(parts):
         return "***"
     if "password" in parts.query:
         parts = parts._replace(query="***")
@@ -128,6 +143,11 @@ def _hide_password(url: str) -> str:
         account, _, host = parts.netloc.rpartition("@")
         parts = parts._replace(netloc=f"{account.partition(':')[0]}:***@{host}")
     return urlunsplit(parts)
+
+
+def _is_cut_wrongly(parts: SplitResult) -> bool:
+    """Whether there is an @ where none can be: the first part of a password was taken for a host, or for all of it."""
+    return parts.netloc.count("@") > 1 or "@" in parts.path or "@" in parts.fragment
 
 
 def _from_file(dotenv: Path | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Connections: how they are set up, and what is said when there are none."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -78,6 +79,14 @@ async def test_nobody_listens(unused_port: int) -> None:
 async def test_a_url_that_cannot_be_used(url: str) -> None:
     with pytest.raises(ConfigurationError, match="DATABASE_URL"):
         await connect(url)
+
+
+@pytest.mark.parametrize("password", ["ab/cd", "12/cd", "ab?cd", "ab@cd", "ab[cd"])
+async def test_no_part_of_a_password_is_told(password: str) -> None:
+    with pytest.raises(ConfigurationError, match="DATABASE_URL is not a URL: percent-encode") as caught:
+        await connect(f"postgresql://u:{password}@localhost/shop")
+    assert not {password[:2], password[-2:]} & set(re.findall(r"\w+", str(caught.value)))
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 async def test_a_connection_that_is_lost_while_lent(database_url: str, pool: asyncpg.Pool) -> None:

@@ -1,5 +1,6 @@
 """Settings: names, values, files and secrets, and what is said when they are wrong."""
 
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from rich.pretty import pretty_repr
 
 from jasaweb_rt.config import Settings, load_settings, max_connections_for
+from jasaweb_rt.config_source import without_password
 from jasaweb_rt.exceptions import ConfigurationError
 
 SECRET = "s" * 32
@@ -101,6 +103,21 @@ def test_a_wrong_setting_is_named_with_its_mend(tmp_path: Path, name: str, value
         load(tmp_path, **{name: value})
     assert name in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["ab/cd", "12/cd", "ab?cd", "ab#cd", "12#cd", "ab@cd", "ab[cd", "ab\u2100cd"])
+def test_no_part_of_a_password_is_told(tmp_path: Path, password: str) -> None:
+    url = f"postgresql://u:{password}@h/d"
+    with pytest.raises(ConfigurationError, match="DATABASE_URL is not a URL: percent-encode") as caught:
+        load(tmp_path, DATABASE_URL=url)
+    assert not {password[:2], password[-2:]} & set(re.findall(r"\w+", str(caught.value)))
+    assert "***" in repr(Settings(jwt_secret=SECRET, token_secret=SECRET, database_url=url))
+    assert password[-2:] not in without_password(url)
+
+
+def test_a_comma_of_a_password_is_hidden_with_it() -> None:
+    assert without_password("postgresql://u:ab,cd@h/d") == "postgresql://u:***@h/d"
+    assert without_password("nats://u:ab@h,nats://u:cd@i") == "nats://u:***@h,nats://u:***@i"
 
 
 @pytest.mark.parametrize(("name", "value"), [("ROLE", "all"), ("MESSAGE_LOG", "off")])

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from jasaweb_rt import config_source
 from jasaweb_rt.database.errors import database_errors, is_unavailable, unavailable
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseBusyError
 
@@ -67,16 +68,9 @@ class _Target(msgspec.Struct, frozen=True):
 
 
 def _parse(url: str) -> _Target:
-    parsed = urllib.parse.urlsplit(url)
-    if parsed.scheme not in {"postgres", "postgresql"}:
-        raise ConfigurationError(
-            "DATABASE_URL must begin with postgresql:// (a Prisma Accelerate or other URL cannot be used)"
-        )
-    try:
-        parameters = urllib.parse.parse_qsl(parsed.query, strict_parsing=bool(parsed.query))
-        port = parsed.port
-    except ValueError as error:
-        raise ConfigurationError(f"DATABASE_URL is malformed: {error}") from None
+    parsed = urllib.parse.urlsplit(config_source.database_url("DATABASE_URL", url))
+    parameters = urllib.parse.parse_qsl(parsed.query)
+    port = parsed.port
     given = dict(parameters)
     schema = given.get("schema", "public")
     if schema != "public":
