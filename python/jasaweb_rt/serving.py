@@ -50,6 +50,8 @@ _HTTP_START_SECONDS = 10.0
 _SAME_WISH_SECONDS = 0.3
 _STDERR = 2
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# Any other error, such as too many open files, says nothing of the terminal.
+_TERMINAL_GONE = frozenset({errno.ENXIO, errno.EIO})
 _SOCKET_NAME = "app.sock"
 _SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un without its end: 107 on Linux, 103 on macOS
 
@@ -105,7 +107,7 @@ class Server:
         previous = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
         previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._note_hang_up)
         # Under `nohup` it is to outlive its terminal.
-        self._had_terminal = previous[signal.SIGHUP] != signal.SIG_IGN and _has_terminal()
+        self._had_terminal = previous[signal.SIGHUP] != signal.SIG_IGN and _terminal_error() == 0
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 self._run()
@@ -155,7 +157,7 @@ class Server:
             loop.call_soon_threadsafe(end)
 
         def on_hang_up(*_: object) -> None:
-            if self._had_terminal and not _has_terminal():
+            if self._had_terminal and _terminal_error() in _TERMINAL_GONE:
                 on_signal()
             else:
                 loop.call_soon_threadsafe(keys_wanted.set)
@@ -270,13 +272,13 @@ class Server:
         os._exit(1)
 
 
-def _has_terminal() -> bool:
-    """Whether there is a controlling terminal, at whose end the system sends SIGHUP."""
+def _terminal_error() -> int:
+    """0 where there is a controlling terminal, at whose end the system sends SIGHUP; else why it cannot be opened."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
 
 
 def _short_folder() -> Path:

@@ -5,6 +5,7 @@ import fcntl
 import os
 import pty
 import re
+import resource
 import signal
 import sys
 import termios
@@ -18,6 +19,7 @@ from tests.support.people import insert_people, session_token
 from tests.support.program import END_SECONDS, START_SECONDS, environment, program
 from tests.support.sockets import frame
 
+_SAME = b"the keys were read again; they are the same"
 FIRST, SECOND = "the first key of this test is long", "the second key of this test is long"
 
 
@@ -89,8 +91,16 @@ async def test_a_terminal_that_is_closed_ends_the_server(tmp_path: Path, databas
                 said += await asyncio.to_thread(os.read, ours, 4096)
         process.send_signal(signal.SIGHUP)
         async with asyncio.timeout(START_SECONDS):
-            while b"the keys were read again; they are the same" not in said:
+            while said.count(_SAME) < 1:
                 said += await asyncio.to_thread(os.read, ours, 4096)
+        # Where no file can be opened, nobody can see whether there is a terminal: that is no end.
+        limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(START_SECONDS):
+            while said.count(_SAME) < 2:
+                said += await asyncio.to_thread(os.read, ours, 4096)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
         os.close(ours)
         async with asyncio.timeout(END_SECONDS):
             await process.wait()
