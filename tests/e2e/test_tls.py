@@ -113,6 +113,25 @@ async def test_listen_knows_its_own_server_and_takes_authorities(
     assert "has no certificate to trust" in output
 
 
+async def test_listen_does_not_trust_the_rest_of_a_chain(
+    server: Program, tmp_path: Path, environ: dict[str, str]
+) -> None:
+    first = (tmp_path / "cert.pem").read_text()
+    (tmp_path / "other").mkdir()
+    second = CertificateFiles(tmp_path / "other", "second").cert.read_text()
+    # The server shows the first one in any case.
+    chain = tmp_path / "chain.pem"
+    settings = environ | {"JASAWEB_RT_PORT": (await server.url()).rpartition(":")[2], "JASAWEB_RT_TLS_CERT": str(chain)}
+    for text, line in (
+        (f"{first}\n{second}", '"type":"sync"'),
+        (f"{second}\n{first}", "certificate verify failed"),
+        ("nothing", "chain.pem has no certificate to trust"),
+    ):
+        chain.write_text(text)
+        async with program(tmp_path, settings, "listen", "--user", "client") as listening:
+            await listening.line(line)
+
+
 async def test_a_certificate_that_changes_is_told_in_the_log(server: Program, tmp_path: Path) -> None:
     files = CertificateFiles(tmp_path, "second")
     await server.line("the TLS certificate was read anew")

@@ -1,6 +1,7 @@
 """`jasaweb-rt listen`."""
 
 import asyncio
+import re
 import signal
 import ssl
 from contextlib import suppress
@@ -21,6 +22,8 @@ from jasaweb_rt.exceptions import ConfigurationError
 __all__ = ["listen"]
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a server listens, not where we do
+
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @click.command("listen")
@@ -89,10 +92,18 @@ def _trust(settings: Settings, authorities: Path | None, *, is_own: bool) -> ssl
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(settings.tls_cert)
+        # Its own alone: another of the chain would vouch for whatever it has signed.
+        context.load_verify_locations(cadata=_first_certificate(Path(settings.tls_cert)))
     except OSError as error:
         raise ConfigurationError(f"{authorities or settings.tls_cert} has no certificate to trust: {error}.") from None
     return context
+
+
+def _first_certificate(file: Path) -> str:
+    """The server's own of a chain in PEM; it comes first, RFC 8446 section 4.4.2. OSError: the file has none."""
+    if found := _CERTIFICATE.search(file.read_text("ascii", errors="ignore")):
+        return found[0]
+    raise OSError("no certificate in PEM")
 
 
 async def _print_frames(
