@@ -71,6 +71,8 @@ async def test_a_terminal_that_is_closed_ends_the_server(tmp_path: Path, databas
     ours, its = pty.openpty()
 
     def take_terminal() -> None:
+        # Whoever runs the tests may have had it ignored, as nohup does; a server goes on then.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.setsid()
         fcntl.ioctl(its, termios.TIOCSCTTY, 0)
 

@@ -196,6 +196,8 @@ WHOLE = {
     "dangling_rows": "a check reads the outbox",
     "delete_dangling_rows": "mends the outbox",
     "count_except": "asked once, when a demo starts",
+    "role_of": "asks for nothing but who is asking",
+    "grant": "reads the catalogue, when a database is migrated",
 }
 """Functions that read whole tables by their nature, and why they may.
 
