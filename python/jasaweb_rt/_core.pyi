@@ -75,6 +75,8 @@ class ClientFrame:
     connection_id: str
     user_id: str
     role: str
+    session_id: str | None
+    """The session that the connection stood for when the message came, by the claim `sid` of its token."""
     frame: bytes
 
 @final

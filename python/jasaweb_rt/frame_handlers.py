@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jasaweb_rt._core import ClientFrame, FanoutServer, verify_token
 from jasaweb_rt.auth.keys import KeyRing
-from jasaweb_rt.database import sessions, users
+from jasaweb_rt.database import sessions
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.announcements import AnnouncementService
@@ -58,7 +58,8 @@ class FrameHandlers:
         """Does what `message` asks for.
 
         Raises:
-            ForbiddenError: the sender's role, as the database has it, does not allow it.
+            ForbiddenError: the database has no such sender (any more), their session was ended, or their role does not
+                allow it.
             InvalidFrameError: the token of a `refresh` is of no use.
             RealtimeError: what the services raise.
         """
@@ -99,11 +100,12 @@ class FrameHandlers:
                 raise TypeError(message)
 
     async def _sender(self, frame: ClientFrame) -> User:
-        # Not the role that the socket was opened under: that may have changed since.
+        # Not the role that the socket was opened under: that may have changed since. And a frame may be here before the
+        # database was asked whether the session behind the socket has ended.
         async with self._connect() as connection:
-            user = await users.find_by_id(connection, frame.user_id)
+            user = await sessions.find_user(connection, frame.user_id, frame.session_id or "")
         if user is None:
-            raise ForbiddenError("This account does not exist any more")
+            raise ForbiddenError("This account does not exist any more, or the session has ended")
         return user
 
     async def _admin(self, frame: ClientFrame) -> User:
@@ -123,8 +125,8 @@ class FrameHandlers:
         if user_id != frame.user_id:
             raise InvalidFrameError("invalid_token", "The token is another user's", ref)
         async with self._connect() as connection:
-            standing = (await sessions.standings(connection, [user_id]))[user_id]
-        if session_id in standing.ended:
+            user = await sessions.find_user(connection, user_id, session_id or "")
+        if user is None:
             raise InvalidFrameError("invalid_token", "The session behind the token has ended", ref)
         self._server.extend_session(frame.connection_id, session_end, session_id)
         # It stands for that session only from here on, and who ended it meanwhile has not met it.

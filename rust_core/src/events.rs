@@ -111,6 +111,8 @@ pub enum Event {
         user_id: Arc<str>,
         /// Its role.
         role: Role,
+        /// The session that it stood for when the message came, where its token named one.
+        session_id: Option<SessionId>,
         /// The message as it came; UTF-8.
         frame: Bytes,
     },
@@ -304,6 +306,7 @@ mod tests {
             connection_id: String::new(),
             user_id: "user-1".into(),
             role: Role::Client,
+            session_id: None,
             frame: large.clone(),
         };
         assert!((0..4).all(|_| queue.offer(frame())));

@@ -1,7 +1,9 @@
 """A gateway on a database of the test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import asyncpg
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from jasaweb_rt import dispatch
 from jasaweb_rt import gateway as gateways
 from jasaweb_rt.config import Settings
+from jasaweb_rt.database import feed
+from jasaweb_rt.database.feed import CatchUp
 from jasaweb_rt.gateway import Gateway
 from tests.support.databases import add_users
 from tests.support.tokens import SECRET
@@ -44,3 +48,20 @@ async def gateway(settings: Settings, database_url: str, connection: asyncpg.Con
     await asyncio.to_thread(gateway.start)
     yield gateway
     await asyncio.to_thread(gateway.stop, 1)
+
+
+@pytest.fixture
+async def slow_answers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[threading.Event, threading.Event]]:
+    """The first answer to a session that joins is kept back: set when it was read, and to be set when it may go on."""
+    read, go_on = threading.Event(), threading.Event()
+    catch_up: Callable[..., Any] = feed.catch_up
+
+    async def slow(*arguments: Any) -> list[CatchUp]:
+        answers: list[CatchUp] = await catch_up(*arguments)
+        read.set()
+        await asyncio.to_thread(go_on.wait, 40)
+        return answers
+
+    monkeypatch.setattr(feed, "catch_up", slow)
+    yield read, go_on
+    go_on.set()

@@ -1,6 +1,9 @@
 """Every type of frame against everyone: what comes of it, and that a refusal changes nothing and reaches nobody."""
 
+import asyncio
 import json
+import struct
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,16 +13,17 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from jasaweb_rt.database import users
+from jasaweb_rt.database import sessions, users
+from jasaweb_rt.database.sessions import Standing
 from jasaweb_rt.database.users import NewUser
 from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.messages import CLIENT_MESSAGES
 from tests.support.bad_json import faults_of
-from tests.support.credentials import connection_tokens_of_nobody
+from tests.support.credentials import LOGGED_OUT, connection_tokens_of_nobody, log_out
 from tests.support.frame_table import DONE, FRAMES, PASSED_OVER, FrameRow
 from tests.support.people import insert_people, password_hash
 from tests.support.snapshot import snapshot
-from tests.support.sockets import closed, frame, opened, socket_url
+from tests.support.sockets import WAIT_SECONDS, closed, frame, opened, socket_url
 from tests.support.tokens import connection_token
 
 LAST = json.dumps({"type": "dance", "data": {}, "id": "last"})
@@ -28,8 +32,9 @@ LAST = json.dumps({"type": "dance", "data": {}, "id": "last"})
 
 @pytest.fixture(autouse=True)
 async def stored(gateway: Gateway, connection: asyncpg.Connection) -> None:
-    """The people of the tests, one more client, and something unread of each client."""
+    """The people of the tests, one more client, a log-out, and something unread of each client."""
     await insert_people(connection)
+    await log_out(connection)
     await users.insert_missing(connection, [NewUser("third", "third@jasaweb.test", password_hash(), "T", "client")])
     await connection.execute(
         "insert into public.real_time_notifications (id, user_id, type, title, message)"
@@ -141,7 +146,8 @@ async def test_nobody_opens_a_socket_or_refreshes_one(
         with subtests.test(fault):
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
             async with connect(socket_url(gateway.server), additional_headers=headers) as socket:
-                assert await closed(socket) == (1008, "Invalid authentication")
+                ended = (4001, "Session expired") if fault == LOGGED_OUT else (1008, "Invalid authentication")
+                assert await closed(socket) == ended
         if token is not None and fault != "of a user who was deleted":
             with subtests.test(f"refresh, {fault}"):
                 async with live(gateway, "admin", "admin") as socket:
@@ -174,3 +180,52 @@ async def test_wrong_data_is_refused_by_the_name_of_the_field(
                 await socket.send(LAST)
                 assert (await frame(socket))["data"]["code"] == "unknown_type"
     assert await snapshot(connection) == before
+
+
+def masked(text: str) -> bytes:
+    """A text frame of a client (RFC 6455 section 5.2); its mask is 0."""
+    payload = text.encode()
+    return b"\x81\xfe" + struct.pack("!H", len(payload)) + bytes(4) + payload
+
+
+async def test_who_has_logged_out_does_nothing_before_the_database_is_asked_either(
+    gateway: Gateway,
+    connection: asyncpg.Connection,
+    slow_answers: tuple[threading.Event, threading.Event],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Frames that come with the handshake are there before the session is known to have ended."""
+
+    async def nobody(*_: object) -> dict[str, Standing]:
+        return {}
+
+    monkeypatch.setattr(sessions, "standings", nobody)
+    await gateway.compare()  # what was looked at before is done with
+    before = await snapshot(connection)
+    rows = [row for row in FRAMES if DONE in (row.client, row.admin)]
+    handshake = (
+        "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Authorization: Bearer {connection_tokens_of_nobody()[LOGGED_OUT]}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection(*gateway.server.address)
+    try:
+        writer.write(handshake.encode() + b"".join(masked(json.dumps(right_frame(row))) for row in rows))
+        said = b""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while said.count(b'"forbidden"') < len(rows):
+                said += await _more(reader)
+            assert b"Session expired" not in said
+            _, go_on = slow_answers
+            go_on.set()
+            while struct.pack("!H", 4001) + b"Session expired" not in said:
+                said += await _more(reader)
+        assert await snapshot(connection) == before
+    finally:
+        writer.transport.abort()
+
+
+async def _more(reader: asyncio.StreamReader) -> bytes:
+    data = await reader.read(65_536)
+    assert data, "the server has closed"
+    return data

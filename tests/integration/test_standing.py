@@ -1,11 +1,10 @@
 """What changes with a user, or is ended by a log-out, reaches the sockets that are open: nobody has to come anew."""
 
-import asyncio
 import contextlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -14,8 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from jasaweb_rt import standing
 from jasaweb_rt._core import ConnectionInfo, OverloadedError
-from jasaweb_rt.database import feed, sessions
-from jasaweb_rt.database.feed import CatchUp
+from jasaweb_rt.database import sessions
 from jasaweb_rt.database.pool import connect
 from jasaweb_rt.database.sessions import Standing
 from jasaweb_rt.gateway import Gateway
@@ -252,23 +250,6 @@ async def test_more_hints_than_are_kept_are_one_for_everybody(
         await frame(socket)
         await connection.execute("delete from public.users where id like 'user-%'")
         assert await closed(socket) == GONE
-
-
-@pytest.fixture
-async def slow_answers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[threading.Event, threading.Event]]:
-    """The first answer to a session that joins is kept back: set when it was read, and to be set when it may go on."""
-    read, go_on = threading.Event(), threading.Event()
-    catch_up: Callable[..., Any] = feed.catch_up
-
-    async def slow(*arguments: Any) -> list[CatchUp]:
-        answers: list[CatchUp] = await catch_up(*arguments)
-        read.set()
-        await asyncio.to_thread(go_on.wait, 40)
-        return answers
-
-    monkeypatch.setattr(feed, "catch_up", slow)
-    yield read, go_on
-    go_on.set()
 
 
 async def test_an_answer_that_was_read_before_the_change_is_read_again(

@@ -4,14 +4,31 @@ import base64
 import hmac
 import json
 import time
+from functools import cache
 
+import asyncpg
 import jwt
 
 from jasaweb_rt.auth import session_jwt
+from jasaweb_rt.database import sessions
 from tests.support import tokens
 from tests.support.people import SECRET, session_token
 
 WRONG_KEY = "another-secret-that-is-long-enough-to-be-one"
+LOGGED_OUT = "that was ended by a log-out"
+"""What is wrong with the tokens of sessions that only `log_out` ends."""
+
+
+@cache
+def _logged_out() -> tuple[str, session_jwt.SessionClaims]:
+    token = session_token("admin", role="admin")
+    return token, session_jwt.verify(token, SECRET)
+
+
+async def log_out(connection: asyncpg.Connection) -> None:
+    """Ends the session of the tokens with the fault `LOGGED_OUT`; before it they are good."""
+    _, claims = _logged_out()
+    await sessions.end(connection, claims.id, claims.session_id, claims.exp)
 
 
 def _claims(user_id: str, role: str) -> dict[str, object]:
@@ -55,6 +72,7 @@ def sessions_of_nobody() -> dict[str, str]:
         "a connection token": tokens.connection_token("admin", "admin"),
         "a connection token under the key of sessions": tokens.connection_token("admin", "admin", secret=SECRET),
         "of a user who was deleted": session_token("deleted", role="admin"),
+        LOGGED_OUT: _logged_out()[0],
         "of an id that PostgreSQL cannot hold": session_token("admin\0", role="admin"),
         "of an id that is no text": session_token("\ud800", role="admin"),
     }
@@ -62,6 +80,7 @@ def sessions_of_nobody() -> dict[str, str]:
 
 def connection_tokens_of_nobody() -> dict[str, str]:
     """Connection tokens that open no socket, by what is wrong with them; each would be an administrator's."""
+    _, logged_out = _logged_out()
     now = int(time.time())
     claims = {"aud": "websocket", "sub": "admin", "role": "admin", "name": "Admin", "iat": now, "exp": now + 300}
     return {
@@ -79,4 +98,5 @@ def connection_tokens_of_nobody() -> dict[str, str]:
             user_id="admin", email="admin@jasaweb.test", name="Admin", role="admin", secret=tokens.SECRET
         ),
         "of a user who was deleted": tokens.connection_token("deleted", "admin"),
+        LOGGED_OUT: tokens.connection_token("admin", "admin", sid=logged_out.session_id),
     }

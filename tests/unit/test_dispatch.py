@@ -19,6 +19,7 @@ class Frame(msgspec.Struct, frozen=True):
     frame: bytes
     connection_id: str = "c"
     role: str = "client"
+    session_id: str | None = None
 
 
 class Server:

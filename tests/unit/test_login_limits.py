@@ -109,6 +109,21 @@ def test_an_address_is_limited_for_whomever(clock: Clock, first: str, same: str,
     assert tries(limits, other, "new@jasaweb.test") == 10
 
 
+def test_a_user_begins_so_many_sessions_at_once_and_one_more_every_so_often(clock: Clock) -> None:
+    limits = LoginLimits(clock)
+    for _ in range(60):
+        limits.begin_session("a")
+    for _ in range(2):
+        with pytest.raises(TooManyRequestsError) as refused:
+            limits.begin_session("a")
+        assert refused.value.retry_after == 10
+    limits.begin_session("b")
+    clock.now += 10
+    limits.begin_session("a")
+    with pytest.raises(TooManyRequestsError):
+        limits.begin_session("a")
+
+
 def test_what_was_right_does_not_count(clock: Clock) -> None:
     limits = LoginLimits(clock)
     for _ in range(100):

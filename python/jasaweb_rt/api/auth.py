@@ -69,6 +69,7 @@ class AuthController(Controller):
         user = await self._user_of(data, services, "" if request.client is None else request.client.host)
         if user is None:
             raise UnauthenticatedError("E-mail or password is wrong")
+        services.login_limits.begin_session(user.id)
         token = session_jwt.issue(
             user_id=user.id, email=user.email, name=user.name, role=user.role, secret=services.keys.current.jwt_secret
         )

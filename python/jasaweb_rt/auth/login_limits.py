@@ -1,6 +1,6 @@
-"""How often somebody may try a password: by address and by account, in bounded memory.
+"""How often somebody may try a password, by address and by account, and begin a session; in bounded memory.
 
-Only failures count. What an account allows is the same whether it exists or not.
+Of tries only failures count. What an account allows of them is the same whether it exists or not.
 """
 
 import hashlib
@@ -19,6 +19,9 @@ _CAPACITY = 65_536
 # Whoever has an office's address in common may mistype, too.
 _OF_ADDRESS = (20, 6.0)
 _OF_ACCOUNT = (10, 30.0)
+# Each session that is then ended is a row that is read with its user until it would have been over. A program that logs
+# in for each of its runs has enough.
+_SESSIONS = (60, 10.0)
 
 
 class Allowance:
@@ -66,11 +69,12 @@ class Allowance:
 
 
 class LoginLimits:
-    """Both limits. Belongs to one event loop."""
+    """All three limits. Belongs to one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._addresses = Allowance(*_OF_ADDRESS, clock=clock)
         self._accounts = Allowance(*_OF_ACCOUNT, clock=clock)
+        self._sessions = Allowance(*_SESSIONS, clock=clock)
 
     def begin(self, address: str, account: str) -> None:
         """Counts a try of `account` (an e-mail address) from `address`.
@@ -89,6 +93,17 @@ class LoginLimits:
         """Forgets a try: it was right, or came to nothing."""
         self._addresses.give_back(_network(address))
         self._accounts.give_back(account.strip().lower())
+
+    def begin_session(self, user_id: str) -> None:
+        """Counts a session that begins, of somebody whose password was right; others learn nothing of this limit.
+
+        Raises:
+            TooManyRequestsError: the user has none left; nothing was counted.
+        """
+        wait = self._sessions.wait(user_id)
+        if wait > 0:
+            raise TooManyRequestsError("Too many log-ins; try again later.", retry_after=math.ceil(wait))
+        self._sessions.take(user_id)
 
 
 def _network(address: str) -> str:

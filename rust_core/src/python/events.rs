@@ -37,6 +37,7 @@ pub(super) struct ClientFrame {
     connection_id: String,
     user_id: String,
     role: &'static str,
+    session_id: Option<String>,
     frame: Py<PyBytes>,
 }
 
@@ -100,10 +101,11 @@ pub(super) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
             },
         )?
         .into_any(),
-        Event::ClientFrame { connection_id, user_id, role, frame } => {
+        Event::ClientFrame { connection_id, user_id, role, session_id, frame } => {
             let frame = PyBytes::new(py, &frame).unbind();
             let (user_id, role) = (user_id.to_string(), role.as_str());
-            Py::new(py, ClientFrame { connection_id, user_id, role, frame })?.into_any()
+            let session_id = session_id.map(|id| id.to_string());
+            Py::new(py, ClientFrame { connection_id, user_id, role, session_id, frame })?.into_any()
         }
         Event::SyncRequest { connection_id, user_id, asked: Asked { after, first }, epoch, session_id } => {
             let (user_id, epoch) = (user_id.to_string(), epoch.map(String::from));

@@ -410,7 +410,7 @@ fn call_back(py: Python<'_>, batch: Vec<Event>, callback: &Py<PyAny>) {
     let frames: Vec<_> = batch
         .into_iter()
         .filter_map(|event| match event {
-            Event::ClientFrame { connection_id, user_id, role, frame } => {
+            Event::ClientFrame { connection_id, user_id, role, frame, .. } => {
                 Some((connection_id, user_id.to_string(), role.as_str(), PyBytes::new(py, &frame).unbind()))
             }
             _ => None,

@@ -55,6 +55,7 @@ impl Session {
             connection_id: self.connection_id(),
             user_id: Arc::clone(self.user_id()),
             role: self.role(),
+            session_id: self.stands_for.get(),
             frame,
         });
         if !delivered {

@@ -383,6 +383,21 @@ async fn a_session_goes_with_its_user_and_no_sooner() {
 }
 
 #[tokio::test]
+async fn a_message_names_the_session_that_the_connection_stands_for_when_it_comes() {
+    let (session, _peer) = session(config()).await;
+    let ids = [None, SessionId::parse("00000000000000aa"), SessionId::parse("00000000000000bb")];
+    for id in ids {
+        session.extend_session(None, id);
+        session.deliver_text(Bytes::from_static(b"{}"));
+    }
+    let named = session.context.events.drain(100).into_iter().filter_map(|event| match event {
+        Event::ClientFrame { session_id, .. } => Some(session_id),
+        _ => None,
+    });
+    assert_eq!(named.collect::<Vec<_>>(), ids);
+}
+
+#[tokio::test]
 async fn a_connection_goes_with_the_session_that_it_stands_for() {
     let (session, _peer) = session(config()).await;
     session.extend_session(None, SessionId::parse("00000000000000aa"));

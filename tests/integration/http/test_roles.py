@@ -21,7 +21,7 @@ from jasaweb_rt.gateway import Gateway
 from tests.integration.http.conftest import Client
 from tests.support import tokens
 from tests.support.asgi import served
-from tests.support.credentials import sessions_of_nobody
+from tests.support.credentials import log_out, sessions_of_nobody
 from tests.support.payments import KEY
 from tests.support.people import SECRET, password_hash, session_token
 from tests.support.routes import MISSING, PLUGIN_ROUTES, ROUTES, Route, named, routes_of
@@ -48,7 +48,8 @@ def settings(database_url: str) -> Settings:
 
 @pytest.fixture(autouse=True)
 async def stored(gateway: Gateway, connection: asyncpg.Connection) -> None:
-    """One more client, an order to be paid, and something unread of each client, which was relayed."""
+    """One more client, an order to be paid, a log-out, and something unread of each client, which was relayed."""
+    await log_out(connection)
     await users.insert_missing(connection, [NewUser("third", "third@jasaweb.test", password_hash(), "T", "client")])
     await connection.execute("update public.invoices set midtrans_order_id = 'order-' || id")
     await connection.execute(

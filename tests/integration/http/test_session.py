@@ -1,6 +1,7 @@
 """Log-in, sessions, connection tokens, CSRF."""
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,7 @@ from jasaweb_rt.app import create_app
 from jasaweb_rt.auth import session_jwt
 from jasaweb_rt.config import Settings
 from jasaweb_rt.database.pool import acquire
+from jasaweb_rt.exceptions import TooManyRequestsError
 from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.services import Services
 from jasaweb_rt.upkeep import Upkeep
@@ -104,6 +106,22 @@ async def test_passwords_cannot_be_tried_for_ever(client: Client, email: str) ->
     other = await client.post(
         "/api/auth/login", json={"email": "other@jasaweb.test", "password": PASSWORD}, headers=ORIGIN
     )
+    assert other.status_code == 200
+
+
+async def test_sessions_cannot_be_begun_for_ever(client: Client, services: Services) -> None:
+    with contextlib.suppress(TooManyRequestsError):
+        while True:
+            services.login_limits.begin_session("client")
+    while (response := await client.post("/api/auth/login", json=LOG_IN, headers=ORIGIN)).status_code == 200:
+        pass
+    assert (response.status_code, response.json()["success"]) == (429, False)
+    assert 0 < int(response.headers["retry-after"]) <= 10
+    assert "set-cookie" not in response.headers
+    # Who does not know the password is told what everybody is told.
+    wrong = await client.post("/api/auth/login", json={**LOG_IN, "password": "wrong"}, headers=ORIGIN)
+    assert (wrong.status_code, wrong.json()["error"]) == (401, "E-mail or password is wrong")
+    other = await client.post("/api/auth/login", json=LOG_IN | {"email": "other@jasaweb.test"}, headers=ORIGIN)
     assert other.status_code == 200
 
 
