@@ -4,7 +4,7 @@ use std::{future::pending, net::IpAddr};
 
 use hyper::{
     Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body as _, Incoming},
     header::{CONNECTION, HeaderValue},
 };
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use crate::{
     forwarding::{self, Client},
     front_door::{FrontDoor, WEBSOCKET_PATH},
     http_connections::Place,
-    http_requests::Held,
+    http_requests::{Admitted, Held},
     proxy::Proxy,
     reply::{self, ReplyBody},
     request_body::BodyFault,
@@ -132,13 +132,13 @@ impl FrontDoor {
         let admitted = if is_probe(&request) {
             self.http.requests.admit_probe(client.address)
         } else {
-            self.http.requests.admit(client.address).await
+            self.http.requests.admit(client.address, !request.body().is_end_stream()).await
         };
-        let under_way = match admitted {
-            Ok(under_way) => under_way,
+        let Admitted { under_way, receiving } = match admitted {
+            Ok(admitted) => admitted,
             Err(held) => return held_back(held),
         };
-        let response = proxy.forward(request, client).await;
+        let response = proxy.forward(request, client, receiving).await;
         if let Some(fault) = response.extensions().get::<BodyFault>() {
             self.http.note_fault(*fault);
         }

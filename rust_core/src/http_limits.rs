@@ -62,7 +62,7 @@ impl HttpRefusals {
 #[derive(Debug)]
 pub(crate) struct HttpLimits {
     pub(crate) connections: Arc<HttpConnections>,
-    pub(crate) requests: Arc<HttpRequests>,
+    pub(crate) requests: HttpRequests,
     trusted_proxies: Vec<IpNet>,
     malformed: AtomicU64,
     too_large: AtomicU64,
@@ -77,12 +77,12 @@ impl HttpLimits {
         let per_address_connections = per_address.saturating_mul(CONNECTIONS_PER_WEBSOCKET);
         Self {
             connections: Arc::new(HttpConnections::new(shares.sockets, per_address_connections)),
-            requests: Arc::new(HttpRequests::new(
+            requests: HttpRequests::new(
                 shares.requests,
                 per_address,
                 config.connect_rate_per_ip,
                 config.connect_burst_per_ip,
-            )),
+            ),
             trusted_proxies: config.trusted_proxies.clone(),
             malformed: AtomicU64::new(0),
             too_large: AtomicU64::new(0),

@@ -54,8 +54,10 @@ pub(crate) struct Counts {
 /// The limits and what counts against them.
 #[derive(Debug)]
 pub(crate) struct HttpRequests {
-    places: Arc<Semaphore>,
-    by_address: AddressCounts,
+    under_way: Arc<Places>,
+    /// Of those under way, the ones whose content is still to come: a head alone is cheap to send, and does not take the
+    /// places of requests that the app can answer at once.
+    receiving: Arc<Places>,
     rate: Option<ConnectRate<DefaultClock>>,
     rate_held: AtomicU64,
     address_held: AtomicU64,
@@ -63,14 +65,14 @@ pub(crate) struct HttpRequests {
 }
 
 impl HttpRequests {
-    /// At most `places` at the same time, `max_per_address` of one address but no more than three quarters of all; and at most
-    /// [`REQUESTS_PER_CONNECT`] times `connect_rate` a second from one address, and so many times `connect_burst` at once.
-    /// A limit of 0 is off, but for that of the places.
+    /// At most `places` at the same time, half of them still with content to come; `max_per_address` of one address but no
+    /// more than three quarters of either; and at most [`REQUESTS_PER_CONNECT`] times `connect_rate` a second from one
+    /// address, and so many times `connect_burst` at once. A limit of 0 is off, but for that of the places.
     pub(crate) fn new(places: usize, max_per_address: usize, connect_rate: u32, connect_burst: u32) -> Self {
         let times = |number: u32| number.saturating_mul(REQUESTS_PER_CONNECT);
         Self {
-            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
-            by_address: AddressCounts::new(max_per_address.min((places - places / 4).max(1))),
+            under_way: Arc::new(Places::new(places, max_per_address)),
+            receiving: Arc::new(Places::new((places / 2).max(1), max_per_address)),
             rate: ConnectRate::new(times(connect_rate), times(connect_burst), DefaultClock::default()),
             rate_held: AtomicU64::new(0),
             address_held: AtomicU64::new(0),
@@ -78,26 +80,30 @@ impl HttpRequests {
         }
     }
 
-    /// Lets a request from `address` through, as soon as there is room; its place is taken until what is returned is
-    /// dropped.
-    pub(crate) async fn admit(self: &Arc<Self>, address: IpAddr) -> Result<UnderWay, Held> {
+    /// Lets a request from `address` through, as soon as there is room for it and for its content, if there is some to
+    /// come.
+    pub(crate) async fn admit(&self, address: IpAddr, has_content: bool) -> Result<Admitted, Held> {
         self.check_rate(address)?;
-        let of_address = AddressPlace::take(self, limit_key(address)).ok_or_else(|| {
-            self.address_held.fetch_add(1, Relaxed);
-            Held::AddressFull
-        })?;
-        if let Ok(Ok(place)) = timeout(WAIT_FOR_PLACE, Arc::clone(&self.places).acquire_owned()).await {
-            return Ok(UnderWay { _places: Some((of_address, place)) });
-        }
-        self.full_held.fetch_add(1, Relaxed);
-        Err(Held::Full)
+        let key = limit_key(address);
+        let admitted = async {
+            // Who waits for this holds no place of those that have none to come.
+            let receiving = if has_content { Some(self.receiving.take(key).await?) } else { None };
+            Ok(Admitted { under_way: Some(self.under_way.take(key).await?), receiving })
+        };
+        let outcome = timeout(WAIT_FOR_PLACE, admitted).await.unwrap_or(Err(Held::Full));
+        match outcome {
+            Err(Held::AddressFull) => self.address_held.fetch_add(1, Relaxed),
+            Err(Held::Full) => self.full_held.fetch_add(1, Relaxed),
+            Ok(_) | Err(Held::Rate { .. }) => 0,
+        };
+        outcome
     }
 
     /// Lets a probe from `address` through, however many requests are under way: a server that is busy is not to be taken
     /// for dead.
-    pub(crate) fn admit_probe(&self, address: IpAddr) -> Result<UnderWay, Held> {
+    pub(crate) fn admit_probe(&self, address: IpAddr) -> Result<Admitted, Held> {
         self.check_rate(address)?;
-        Ok(UnderWay { _places: None })
+        Ok(Admitted { under_way: None, receiving: None })
     }
 
     fn check_rate(&self, address: IpAddr) -> Result<(), Held> {
@@ -121,35 +127,70 @@ impl HttpRequests {
         if let Some(rate) = &self.rate {
             rate.forget_quiet();
         }
-        self.by_address.shrink();
+        self.under_way.by_address.shrink();
+        self.receiving.by_address.shrink();
     }
 }
 
-/// The place of one request, up to the end of its response.
+/// The places of a request that was let through.
 #[derive(Debug)]
-#[must_use = "dropping it gives the request's place to another"]
-pub(crate) struct UnderWay {
-    _places: Option<(AddressPlace, OwnedSemaphorePermit)>,
+#[must_use = "dropping it gives the request's places to others"]
+pub(crate) struct Admitted {
+    /// To be kept up to the end of its response.
+    pub(crate) under_way: Option<RequestPlace>,
+    /// To be kept up to the end of its content.
+    pub(crate) receiving: Option<RequestPlace>,
 }
 
+/// So many places in all, and so many for one address.
 #[derive(Debug)]
-struct AddressPlace {
-    requests: Arc<HttpRequests>,
+struct Places {
+    free: Arc<Semaphore>,
+    by_address: AddressCounts,
+}
+
+impl Places {
+    fn new(count: usize, max_per_address: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
+            by_address: AddressCounts::new(max_per_address.min((count - count / 4).max(1))),
+        }
+    }
+
+    /// A place for the address of `key`, as soon as there is one.
+    async fn take(self: &Arc<Self>, key: IpAddr) -> Result<RequestPlace, Held> {
+        let of_address = OfAddress::take(self, key).ok_or(Held::AddressFull)?;
+        let permit = Arc::clone(&self.free).acquire_owned().await.map_err(|_| Held::Full)?;
+        Ok(RequestPlace { _of_address: of_address, _permit: permit })
+    }
+}
+
+/// The place of one request; given back on drop.
+#[derive(Debug)]
+pub(crate) struct RequestPlace {
+    _of_address: OfAddress,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// One of the places that an address may have.
+#[derive(Debug)]
+struct OfAddress {
+    places: Arc<Places>,
     key: Option<IpAddr>,
 }
 
-impl AddressPlace {
-    fn take(requests: &Arc<HttpRequests>, key: IpAddr) -> Option<Self> {
-        let key = requests.by_address.is_on().then_some(key);
-        let has_room = key.is_none_or(|key| requests.by_address.take(key));
-        has_room.then(|| Self { requests: Arc::clone(requests), key })
+impl OfAddress {
+    fn take(places: &Arc<Places>, key: IpAddr) -> Option<Self> {
+        let key = places.by_address.is_on().then_some(key);
+        let has_room = key.is_none_or(|key| places.by_address.take(key));
+        has_room.then(|| Self { places: Arc::clone(places), key })
     }
 }
 
-impl Drop for AddressPlace {
+impl Drop for OfAddress {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.requests.by_address.give_back(key);
+            self.places.by_address.give_back(key);
         }
     }
 }
@@ -164,44 +205,74 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_for_a_place_and_not_for_ever() {
-        let requests = Arc::new(HttpRequests::new(2, 0, 0, 0));
-        let first = requests.admit(address(1)).await.unwrap();
-        let _second = requests.admit(address(1)).await.unwrap();
-        assert_eq!(requests.admit(address(2)).await.unwrap_err(), Held::Full);
+        let requests = HttpRequests::new(2, 0, 0, 0);
+        let first = requests.admit(address(1), false).await.unwrap();
+        let _second = requests.admit(address(1), false).await.unwrap();
+        assert_eq!(requests.admit(address(2), false).await.unwrap_err(), Held::Full);
         let _probe = requests.admit_probe(address(2)).unwrap();
-        let (next, ()) = tokio::join!(requests.admit(address(2)), async { drop(first) });
+        let (next, ()) = tokio::join!(requests.admit(address(2), false), async { drop(first) });
         let _next = next.unwrap();
         assert_eq!(requests.counts(), Counts { full: 1, ..Counts::default() });
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_address_has_its_own_places_and_never_all() {
-        let requests = Arc::new(HttpRequests::new(4, 100, 0, 0));
+        let requests = HttpRequests::new(4, 100, 0, 0);
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(requests.admit(address(1)).await.unwrap());
+            held.push(requests.admit(address(1), false).await.unwrap());
         }
-        assert_eq!(requests.admit(address(1)).await.unwrap_err(), Held::AddressFull);
-        let _other = requests.admit(address(2)).await.unwrap();
+        assert_eq!(requests.admit(address(1), false).await.unwrap_err(), Held::AddressFull);
+        let _other = requests.admit(address(2), false).await.unwrap();
         drop(held);
-        let _again = requests.admit(address(1)).await.unwrap();
-        assert_eq!((requests.counts().address_full, requests.by_address.len()), (1, 2));
+        let _again = requests.admit(address(1), false).await.unwrap();
+        assert_eq!((requests.counts().address_full, requests.under_way.by_address.len()), (1, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_the_places_are_for_requests_without_content_to_come() {
+        let requests = HttpRequests::new(4, 0, 0, 0);
+        let first = requests.admit(address(1), true).await.unwrap();
+        let second = requests.admit(address(2), true).await.unwrap();
+        assert_eq!(requests.admit(address(3), true).await.unwrap_err(), Held::Full);
+        let _without =
+            [requests.admit(address(3), false).await.unwrap(), requests.admit(address(3), false).await.unwrap()];
+        drop(first.under_way);
+        assert_eq!(requests.admit(address(3), true).await.unwrap_err(), Held::Full, "its content is still to come");
+        drop(second.receiving);
+        let _third = requests.admit(address(3), true).await.unwrap();
+        assert_eq!(requests.counts(), Counts { full: 2, ..Counts::default() });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_does_not_have_all_places_for_content() {
+        let requests = HttpRequests::new(8, 100, 0, 0);
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(requests.admit(address(1), true).await.unwrap());
+        }
+        assert_eq!(requests.admit(address(1), true).await.unwrap_err(), Held::AddressFull);
+        let _other = requests.admit(address(2), true).await.unwrap();
+        let _without = requests.admit(address(1), false).await.unwrap();
+        drop(held);
+        let _again = requests.admit(address(1), true).await.unwrap();
+        assert_eq!((requests.counts().address_full, requests.receiving.by_address.len()), (1, 2));
     }
 
     #[tokio::test]
     async fn an_address_that_is_too_fast_is_told_to_wait() {
-        let requests = Arc::new(HttpRequests::new(100, 0, 1, 1));
+        let requests = HttpRequests::new(100, 0, 1, 1);
         for _ in 0..REQUESTS_PER_CONNECT {
-            drop(requests.admit(address(1)).await.unwrap());
+            drop(requests.admit(address(1), false).await.unwrap());
         }
         // On a machine that is slow enough, the next ones come in time for the rate.
         let held = loop {
-            if let Err(held) = requests.admit(address(1)).await {
+            if let Err(held) = requests.admit(address(1), false).await {
                 break held;
             }
         };
         assert!(matches!(held, Held::Rate { .. }), "{held:?}");
-        drop(requests.admit(address(2)).await.unwrap());
+        drop(requests.admit(address(2), false).await.unwrap());
         assert_eq!(requests.counts().rate, 1);
     }
 }

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::{
     app_socket::AppConnector,
     forwarding::{self, Client},
+    http_requests::RequestPlace,
     reply::{self, ReplyBody},
     request_body::{Activity, BodyFault, MAX_BODY_BYTES, RequestBody},
 };
@@ -64,12 +65,19 @@ impl Proxy {
     /// Where there is none: 503 with `Retry-After` if the app cannot be reached, 502 if it broke off before the response
     /// head, 504 if it kept silent; 413, 408 or 400 where the request's content is too large, too slow or malformed. A
     /// break later on ends the client's connection, which is all that HTTP leaves.
-    pub async fn forward(&self, request: Request<Incoming>, client: &Client) -> Response<ReplyBody> {
+    ///
+    /// `receiving` is kept as long as content is to come.
+    pub(crate) async fn forward(
+        &self,
+        request: Request<Incoming>,
+        client: &Client,
+        receiving: Option<RequestPlace>,
+    ) -> Response<ReplyBody> {
         if request.body().size_hint().lower() > MAX_BODY_BYTES {
             return Failure::Content(BodyFault::TooLarge).into_response();
         }
         let activity = Arc::new(Activity::new());
-        let outcome = match prepare(request, client, &activity) {
+        let outcome = match prepare(request, client, &activity, receiving) {
             Some(request) => self.response_head(request, &activity).await,
             None => return reply::error(StatusCode::BAD_REQUEST, "The request target is not valid"),
         };
@@ -123,7 +131,12 @@ impl Proxy {
 }
 
 /// The request as the app gets it.
-fn prepare(request: Request<Incoming>, client: &Client, activity: &Arc<Activity>) -> Option<Request<RequestBody>> {
+fn prepare(
+    request: Request<Incoming>,
+    client: &Client,
+    activity: &Arc<Activity>,
+    receiving: Option<RequestPlace>,
+) -> Option<Request<RequestBody>> {
     let (mut head, body) = request.into_parts();
     if let Some(authority) = head.uri.authority() {
         // A target in absolute form outdoes the Host field (RFC 9112 section 3.2.2).
@@ -133,7 +146,7 @@ fn prepare(request: Request<Incoming>, client: &Client, activity: &Arc<Activity>
     head.uri = app_uri(head.uri)?;
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    Some(Request::from_parts(head, RequestBody::new(body, Arc::clone(activity))))
+    Some(Request::from_parts(head, RequestBody::new(body, Arc::clone(activity), receiving)))
 }
 
 fn broken_off(error: &legacy::Error) -> Failure {

@@ -13,14 +13,14 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, STRICT_TRANSPORT_SECURITY},
 };
 
-use crate::http_requests::UnderWay;
+use crate::http_requests::RequestPlace;
 
 /// The body of any answer: one of ours, whole, or the app's, streamed.
 #[derive(Debug)]
-pub struct ReplyBody {
+pub(crate) struct ReplyBody {
     content: Either<Full<Bytes>, Incoming>,
     /// The request's place among those under way, until the last of its answer is written.
-    _under_way: Option<UnderWay>,
+    _under_way: Option<RequestPlace>,
 }
 
 impl ReplyBody {
@@ -34,8 +34,8 @@ impl ReplyBody {
     }
 
     /// The same; the request is under way as long as the body is there.
-    pub(crate) fn holding(self, under_way: UnderWay) -> Self {
-        Self { _under_way: Some(under_way), ..self }
+    pub(crate) fn holding(self, under_way: Option<RequestPlace>) -> Self {
+        Self { _under_way: under_way, ..self }
     }
 }
 

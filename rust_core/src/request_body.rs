@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-use crate::{forwarding, patience::Patience};
+use crate::{forwarding, http_requests::RequestPlace, patience::Patience};
 
 /// Bytes of a request's content; beyond: 413.
 pub const MAX_BODY_BYTES: u64 = 10 * 1024 * 1024;
@@ -68,11 +68,13 @@ pub(crate) struct RequestBody {
     activity: Arc<Activity>,
     patience: Patience,
     taken: u64,
+    /// Its place among those that are still to come. hyper drops a body at its end.
+    _place: Option<RequestPlace>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Incoming, activity: Arc<Activity>) -> Self {
-        Self { body, activity, patience: Patience::default(), taken: 0 }
+    pub(crate) fn new(body: Incoming, activity: Arc<Activity>, place: Option<RequestPlace>) -> Self {
+        Self { body, activity, patience: Patience::default(), taken: 0, _place: place }
     }
 
     fn fail<T>(&self, fault: BodyFault) -> Poll<Option<Result<T, BodyFault>>> {

@@ -5,6 +5,7 @@
 mod support;
 
 use std::{
+    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -222,6 +223,32 @@ async fn an_address_has_so_many_requests_under_way() {
     assert_eq!((responses[1].head.status, responses[1].head.get("retry-after")), (429, Some("1")));
     assert_eq!(responses[1].error(), "Too many requests under way from this address");
     assert_eq!(first.get("/", &[]).await.text(), "done", "the place is free again");
+}
+
+/// More than all the places that a server has.
+const MANY: usize = 150;
+
+#[tokio::test]
+async fn content_that_does_not_come_leaves_places_for_what_needs_none() {
+    let folder = Folder::new();
+    let app = App::start(folder.socket(), app::echo);
+    let door = Door::open(Config { app_socket: Some(folder.socket()), max_connections_per_ip: 0, ..config() });
+    let mut silent = Vec::new();
+    for _ in 0..MANY {
+        let mut client = door.connect().await;
+        client.send(http::request("POST", "/", &[("Content-Length", "100")])).await;
+        silent.push(client);
+    }
+    support::until(|| app.accepted() > 1).await;
+    let mut client = door.connect().await;
+    assert_eq!(client.get("/", &[]).await.head.status, 200);
+    client.send(http::request("POST", "/", &[("Content-Length", "0")])).await;
+    assert_eq!(client.response().await.head.status, 200);
+    assert_eq!(silent[0].stream.try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    drop(silent);
+    client.send(http::request("POST", "/", &[("Content-Length", "3")]) + "abc").await;
+    let response = client.response().await;
+    assert!(response.text().ends_with("\nabc"), "their places are free again: {response:?}");
 }
 
 #[tokio::test]
