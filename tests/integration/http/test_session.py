@@ -369,11 +369,11 @@ async def test_a_csrf_token_that_is_no_ascii_is_none(client: Client) -> None:
     # What a quoted value stands for, by its escapes, is any byte.
     for odd in (f'csrftoken="{"a" * 65}\\351"', f"csrftoken={'a' * 65}\u00e9"):
         cookie = f"auth_token={session_token('client')}; {odd}".encode("latin-1")
-        page = await client.get("/api/projects", headers={"Cookie": cookie})
+        page = await client.get("/api/projects", headers={b"Cookie": cookie})
         assert (page.status_code, "csrftoken" in page.cookies) == (200, True)
         token = ("a" * 65 + "\u00e9").encode("latin-1")
         refused = await client.post(
-            "/api/notifications/read", json={"upTo": 1}, headers={"Cookie": cookie, "x-csrftoken": token}
+            "/api/notifications/read", json={"upTo": 1}, headers={b"Cookie": cookie, b"x-csrftoken": token}
         )
         assert refused.status_code == 403
 
