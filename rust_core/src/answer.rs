@@ -71,8 +71,8 @@ pub(crate) struct Exchange<'a> {
 }
 
 impl FrontDoor {
-    /// The answer to one request. It is the connection's last where that was turned away, and where what came behind the
-    /// request cannot be told apart any more.
+    /// The answer to one request. It is the connection's last where that was turned away, where most descriptors are in
+    /// use, and where what came behind the request cannot be told apart any more.
     pub(crate) async fn answer(&self, request: Request<Incoming>, exchange: &Exchange<'_>) -> Response<ReplyBody> {
         if let Some(place) = exchange.standing.place() {
             place.has_spoken();
@@ -91,8 +91,12 @@ impl FrontDoor {
             Standing::LetIn(_) | Standing::NoRoom => self.answer_as_asked(request, exchange).await,
         };
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if !switches && (exchange.standing.place().is_none() | !exchange.gate.stays()) {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        // In a crowd nobody keeps a descriptor beyond one request.
+        let is_crowded = self.http.connections.is_crowded(self.admission.open());
+        if !switches && (exchange.standing.place().is_none() | !exchange.gate.stays() | is_crowded) {
+            let names_upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
+            let options = if names_upgrade { "Upgrade, close" } else { "close" };
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static(options));
         }
         response
     }

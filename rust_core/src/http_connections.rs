@@ -2,8 +2,8 @@
 //!
 //! Anybody may open them, and say nothing, or hardly anything. So where most descriptors are in use, the connection that
 //! has waited longest without ever having sent a whole request gives way to a newcomer: an honest client needs a journey or
-//! two for its first one. Who has sent one stays, and has its time limits. Where nobody can give way, newcomers are let in
-//! until descriptors are short; see [`crate::intake`].
+//! two for its first one. Who has sent one stays for the answer, and no longer as long as there is a crowd. Where nobody can
+//! give way, newcomers are let in until descriptors are short; see [`crate::intake`].
 
 use std::{
     collections::BTreeMap,
@@ -56,8 +56,9 @@ struct Stranger {
 
 impl HttpConnections {
     /// From `crowd` sockets on, WebSockets among them, newcomers displace others; an address may have `max_per_address` that
-    /// are no WebSockets (0: any number).
+    /// are no WebSockets (0: any number), but no more than three quarters of a crowd.
     pub(crate) fn new(crowd: usize, max_per_address: usize) -> Self {
+        let max_per_address = max_per_address.min((crowd - crowd / 4).max(1));
         Self {
             crowd,
             open: AtomicUsize::new(0),
@@ -76,12 +77,18 @@ impl HttpConnections {
             self.address_full.fetch_add(1, Relaxed);
             return None;
         }
-        if self.open.fetch_add(1, Relaxed).saturating_add(websockets) >= self.crowd {
+        if self.is_crowded(websockets) {
             self.displace();
         }
+        self.open.fetch_add(1, Relaxed);
         let leave: Arc<Notify> = Arc::default();
         let number = self.strangers.lock().enter(Arc::clone(&leave));
         Some(Place { connections: Arc::clone(self), key, leave, number: AtomicU64::new(number) })
+    }
+
+    /// Whether somebody has to give way to the next that comes, beside so many WebSockets.
+    pub(crate) fn is_crowded(&self, websockets: usize) -> bool {
+        self.open().saturating_add(websockets) >= self.crowd
     }
 
     /// Open now, WebSockets not among them.
@@ -215,6 +222,20 @@ mod tests {
         drop(first);
         let _again = connections.admit(Some(peer(1)), 0).unwrap();
         assert_eq!((connections.open(), connections.counts().address_full), (4, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_does_not_have_all_sockets() {
+        for (crowd, max_per_address, expected) in [(8, 100, 6), (8, 5, 5), (1, 100, 1)] {
+            let connections = Arc::new(HttpConnections::new(crowd, max_per_address));
+            let places: Vec<_> =
+                std::iter::repeat_with(|| connections.admit(Some(peer(1)), 0)).map_while(|place| place).collect();
+            assert_eq!(places.len(), expected);
+            assert!(connections.admit(Some(peer(2)), 0).is_some());
+        }
+        let unlimited = Arc::new(HttpConnections::new(2, 0));
+        let places: Vec<_> = (0..10).filter_map(|_| unlimited.admit(Some(peer(1)), 0)).collect();
+        assert_eq!(places.len(), 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -72,7 +72,10 @@ pub(crate) struct HttpLimits {
 impl HttpLimits {
     /// As they follow from `config` and from the process's limit of open files.
     pub(crate) fn new(config: &Config) -> Self {
-        let shares = Shares::of_process();
+        Self::with_shares(config, Shares::of_process())
+    }
+
+    fn with_shares(config: &Config, shares: Shares) -> Self {
         let per_address = config.max_connections_per_ip;
         let per_address_connections = per_address.saturating_mul(CONNECTIONS_PER_WEBSOCKET);
         Self {

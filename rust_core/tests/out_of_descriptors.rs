@@ -10,6 +10,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use jasaweb_rt_core::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Door, config, http, until};
 
@@ -48,6 +49,30 @@ fn accepting_goes_on_once_descriptors_are_free_again() {
         assert_eq!(late.response().await.head.status, 404);
         until(|| door.front.is_accepting()).await;
         assert_eq!(door.front.turned_away(), 0);
+        door.stop().await;
+    });
+}
+
+#[test]
+fn in_a_crowd_every_answer_is_the_last_of_its_connection() {
+    alone(async {
+        let usual = getrlimit(Resource::Nofile);
+        // A quarter is kept.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: usual.maximum }).unwrap();
+        let door = Door::open(Config { max_connections_per_ip: 0, ..config() });
+        setrlimit(Resource::Nofile, usual).unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..47 {
+            let mut client = door.connect().await;
+            assert_eq!(client.get("/", &[]).await.head.get("connection"), None);
+            clients.push(client);
+        }
+        let _silent = door.connect().await;
+        until(|| door.front.http_connections() == 48).await;
+        assert_eq!(clients[0].get("/ws", &[]).await.head.get("connection"), Some("Upgrade, close"));
+        assert_eq!(clients[0].until_end().await, b"");
+        until(|| door.front.http_connections() == 47).await;
+        assert_eq!(clients[1].get("/", &[]).await.head.get("connection"), None);
         door.stop().await;
     });
 }
