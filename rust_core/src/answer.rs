@@ -24,8 +24,8 @@ use crate::{
     upgrade::Upgrading,
 };
 
-/// What watches the server, which is answered to newcomers too while descriptors are short, and while as many requests are
-/// under way as may be.
+/// What watches the server, which is answered to newcomers too while descriptors are short, and has places of its own beside
+/// the requests that are under way.
 const PROBE_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Seconds after which somebody who was turned away may try again.
@@ -134,7 +134,7 @@ impl FrontDoor {
     /// The app's answer, where the limits let the request through.
     async fn forward(&self, proxy: &Proxy, request: Request<Incoming>, client: &Client) -> Response<ReplyBody> {
         let admitted = if is_probe(&request) {
-            self.http.requests.admit_probe(client.address)
+            self.http.requests.admit_probe(client.address).await
         } else {
             self.http.requests.admit(client.address, !request.body().is_end_stream()).await
         };
@@ -150,8 +150,9 @@ impl FrontDoor {
     }
 }
 
+/// One with content is none, for that may be long in coming.
 fn is_probe(request: &Request<Incoming>) -> bool {
-    PROBE_PATHS.contains(&request.uri().path())
+    request.body().is_end_stream() && PROBE_PATHS.contains(&request.uri().path())
 }
 
 fn held_back(held: Held) -> Response<ReplyBody> {

@@ -29,6 +29,13 @@ pub const REQUESTS_PER_CONNECT: u32 = 10;
 /// How long a request waits for one of those under way to end.
 const WAIT_FOR_PLACE: Duration = Duration::from_secs(5);
 
+/// Probes at the same time, however many other requests are under way. They take little time each, but the database may
+/// have to answer.
+const PROBES_AT_ONCE: usize = 8;
+
+/// How long a probe waits for another one to end: whoever sent it does not wait for long either.
+const PROBE_WAIT: Duration = Duration::from_secs(1);
+
 /// Why a request does not reach the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Held {
@@ -58,6 +65,7 @@ pub(crate) struct HttpRequests {
     /// Of those under way, the ones whose content is still to come: a head alone is cheap to send, and does not take the
     /// places of requests that the app can answer at once.
     receiving: Arc<Places>,
+    probes: Arc<Places>,
     rate: Option<ConnectRate<DefaultClock>>,
     rate_held: AtomicU64,
     address_held: AtomicU64,
@@ -73,6 +81,7 @@ impl HttpRequests {
         Self {
             under_way: Arc::new(Places::new(places, max_per_address)),
             receiving: Arc::new(Places::new((places / 2).max(1), max_per_address)),
+            probes: Arc::new(Places::new(PROBES_AT_ONCE, max_per_address)),
             rate: ConnectRate::new(times(connect_rate), times(connect_burst), DefaultClock::default()),
             rate_held: AtomicU64::new(0),
             address_held: AtomicU64::new(0),
@@ -88,22 +97,33 @@ impl HttpRequests {
         let admitted = async {
             // Who waits for this holds no place of those that have none to come.
             let receiving = if has_content { Some(self.receiving.take(key).await?) } else { None };
-            Ok(Admitted { under_way: Some(self.under_way.take(key).await?), receiving })
+            Ok(Admitted { under_way: self.under_way.take(key).await?, receiving })
         };
-        let outcome = timeout(WAIT_FOR_PLACE, admitted).await.unwrap_or(Err(Held::Full));
+        self.within(WAIT_FOR_PLACE, admitted).await
+    }
+
+    /// Lets a probe from `address` through, as soon as there is room for one more, however many other requests are under
+    /// way: a server that is busy is not to be taken for dead.
+    pub(crate) async fn admit_probe(&self, address: IpAddr) -> Result<Admitted, Held> {
+        self.check_rate(address)?;
+        let key = limit_key(address);
+        let admitted = async { Ok(Admitted { under_way: self.probes.take(key).await?, receiving: None }) };
+        self.within(PROBE_WAIT, admitted).await
+    }
+
+    /// What comes of waiting for so long; counted where that is nothing.
+    async fn within(
+        &self,
+        wait: Duration,
+        admitted: impl Future<Output = Result<Admitted, Held>>,
+    ) -> Result<Admitted, Held> {
+        let outcome = timeout(wait, admitted).await.unwrap_or(Err(Held::Full));
         match outcome {
             Err(Held::AddressFull) => self.address_held.fetch_add(1, Relaxed),
             Err(Held::Full) => self.full_held.fetch_add(1, Relaxed),
             Ok(_) | Err(Held::Rate { .. }) => 0,
         };
         outcome
-    }
-
-    /// Lets a probe from `address` through, however many requests are under way: a server that is busy is not to be taken
-    /// for dead.
-    pub(crate) fn admit_probe(&self, address: IpAddr) -> Result<Admitted, Held> {
-        self.check_rate(address)?;
-        Ok(Admitted { under_way: None, receiving: None })
     }
 
     fn check_rate(&self, address: IpAddr) -> Result<(), Held> {
@@ -129,6 +149,7 @@ impl HttpRequests {
         }
         self.under_way.by_address.shrink();
         self.receiving.by_address.shrink();
+        self.probes.by_address.shrink();
     }
 }
 
@@ -137,7 +158,7 @@ impl HttpRequests {
 #[must_use = "dropping it gives the request's places to others"]
 pub(crate) struct Admitted {
     /// To be kept up to the end of its response.
-    pub(crate) under_way: Option<RequestPlace>,
+    pub(crate) under_way: RequestPlace,
     /// To be kept up to the end of its content.
     pub(crate) receiving: Option<RequestPlace>,
 }
@@ -209,7 +230,7 @@ mod tests {
         let first = requests.admit(address(1), false).await.unwrap();
         let _second = requests.admit(address(1), false).await.unwrap();
         assert_eq!(requests.admit(address(2), false).await.unwrap_err(), Held::Full);
-        let _probe = requests.admit_probe(address(2)).unwrap();
+        let _probe = requests.admit_probe(address(2)).await.unwrap();
         let (next, ()) = tokio::join!(requests.admit(address(2), false), async { drop(first) });
         let _next = next.unwrap();
         assert_eq!(requests.counts(), Counts { full: 1, ..Counts::default() });
@@ -227,6 +248,31 @@ mod tests {
         drop(held);
         let _again = requests.admit(address(1), false).await.unwrap();
         assert_eq!((requests.counts().address_full, requests.under_way.by_address.len()), (1, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_have_places_of_their_own() {
+        let requests = HttpRequests::new(4, 100, 0, 0);
+        let mut held = Vec::new();
+        for last in [0, 1].into_iter().cycle().take(PROBES_AT_ONCE) {
+            held.push(requests.admit_probe(address(last)).await.unwrap());
+        }
+        assert_eq!(requests.admit_probe(address(2)).await.unwrap_err(), Held::Full);
+        let _request = requests.admit(address(2), false).await.unwrap();
+        let (next, ()) = tokio::join!(requests.admit_probe(address(2)), async { held.truncate(PROBES_AT_ONCE - 1) });
+        let _next = next.unwrap();
+        assert_eq!(requests.counts(), Counts { full: 1, ..Counts::default() });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_does_not_have_all_probes() {
+        let requests = HttpRequests::new(4, 100, 0, 0);
+        let mut held = Vec::new();
+        while let Ok(probe) = requests.admit_probe(address(1)).await {
+            held.push(probe);
+        }
+        assert_eq!((held.len(), requests.counts().address_full), (6, 1));
+        let _other = requests.admit_probe(address(2)).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,8 +34,8 @@ impl ReplyBody {
     }
 
     /// The same; the request is under way as long as the body is there.
-    pub(crate) fn holding(self, under_way: Option<RequestPlace>) -> Self {
-        Self { _under_way: under_way, ..self }
+    pub(crate) fn holding(self, under_way: RequestPlace) -> Self {
+        Self { _under_way: Some(under_way), ..self }
     }
 }
 
