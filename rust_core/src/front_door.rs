@@ -38,7 +38,7 @@ use crate::{
     door_socket::DoorSocket,
     door_stream::{DoorStream, Withhold},
     error::Error,
-    http_limits::HttpLimits,
+    http_limits::{HttpLimits, NotAdmitted},
     intake::Intake,
     listener::{Acceptor, Newcomer},
     locks::RwLock,
@@ -245,9 +245,10 @@ impl FrontDoor {
         let Newcomer { stream, peer, is_too_many } = newcomer;
         let place = self.http.admit(peer.ip(), self.admission.open());
         let standing = match place {
+            Err(NotAdmitted::TooFast) => return,
             _ if is_too_many => Standing::NoRoom,
-            Some(place) => Standing::LetIn(place),
-            None => Standing::AddressFull,
+            Ok(place) => Standing::LetIn(place),
+            Err(NotAdmitted::AddressFull) => Standing::AddressFull,
         };
         if matches!(standing, Standing::LetIn(_)) {
             connections.spawn(Arc::clone(self).serve_connection(stream, peer, standing, stop.clone()));

@@ -57,8 +57,10 @@ fn host<B>(request: &Request<B>) -> Result<Option<Authority>, Objection> {
 fn authority(bytes: &[u8]) -> Option<Authority> {
     let authority = Authority::try_from(bytes).ok()?;
     let is_host = !authority.host().is_empty() && !authority.as_str().contains('@');
-    // An empty port is one that parsers differ about.
-    let has_whole_port = !authority.as_str().ends_with(':');
+    // What parsers differ about is no port: an empty one, one with a sign, one beyond 65535.
+    let port = authority.as_str().strip_prefix(authority.host())?;
+    let is_port = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok();
+    let has_whole_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
     (is_host && has_whole_port).then_some(authority)
 }
 
@@ -115,8 +117,16 @@ mod tests {
     fn one_host_that_is_one() {
         assert_eq!(judged("GET", "/", &[]), Err(ONE_HOST));
         assert_eq!(judged("GET", "/", &["a.test", "a.test"]), Err(ONE_HOST));
-        for host in ["", "user@a.test", "a.test/", "a.test, b.test", "a b", "a.test:", ":80", "http://a.test"] {
+        for host in ["", "user@a.test", "a.test/", "a.test, b.test", "a b", ":80", "http://a.test"] {
             assert_eq!(judged("GET", "/", &[host]), Err(NO_HOST), "{host:?}");
+        }
+        for port in ["", "abc", "+80", "-1", "8_0", "65536", "99999", "80:80"] {
+            for host in ["a.test", "[2001:db8::1]"] {
+                assert_eq!(judged("GET", "/", &[&format!("{host}:{port}")]), Err(NO_HOST), "{port:?}");
+            }
+        }
+        for port in ["0", "80", "00080", "65535"] {
+            assert_eq!(judged("GET", "/", &[&format!("a.test:{port}")]), Ok(()), "{port:?}");
         }
         let old = Request::builder().version(Version::HTTP_10).uri("/").body(()).unwrap();
         assert_eq!(check(&old), Ok(()));
