@@ -86,14 +86,15 @@ impl Compressor {
 
     fn compress(&mut self, message: &[u8]) -> Option<&[u8]> {
         // Without room for more than a smaller result, the compressor gives up early on what does not shrink.
-        let room = message.len() + TAIL.len() - 1;
+        let room = message.len() + TAIL.len();
         if self.scratch.len() < room || self.scratch.len() > KEPT_SCRATCH_BYTES {
             self.scratch = vec![0; room];
         }
         self.state.reset();
         self.state.compress(message, &mut self.scratch[..room], FlushCompress::Sync).ok()?;
         let (taken, made) = (self.state.total_in() as usize, self.state.total_out() as usize);
-        if taken < message.len() {
+        // Where there is no room left, more may be to come, and what looks like the tail may be of the message.
+        if taken < message.len() || made == room {
             return None;
         }
         self.scratch[..made].strip_suffix(&TAIL)
@@ -160,6 +161,19 @@ mod tests {
         let mut compressed = Vec::with_capacity(message.len() * 2 + 100);
         Compress::new(Compression::new(level), false).compress_vec(message, &mut compressed, flush).unwrap();
         compressed
+    }
+
+    #[test]
+    fn what_looks_like_the_tail_in_the_middle_of_a_message_is_not_taken_for_it() {
+        let noise: Vec<u8> = (0..33_u8).map(|n| n.wrapping_mul(151).wrapping_add(43)).collect();
+        for ahead in 0..noise.len() {
+            for behind in 0..8 {
+                let message = [&noise[..ahead], &TAIL, &noise[..behind]].concat();
+                if let Some(compressed) = compress(&message, <[u8]>::to_vec) {
+                    assert_eq!(inflated(&compressed, message.len()), Ok(message));
+                }
+            }
+        }
     }
 
     #[test]
