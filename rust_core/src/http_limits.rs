@@ -22,7 +22,7 @@ use crate::{
     request_body::BodyFault,
 };
 
-/// HTTP connections of one address for each WebSocket that it may have: a browser opens six at most.
+/// HTTP connections of one address, and requests under way, for each WebSocket that it may have: a browser opens six at most.
 pub const CONNECTIONS_PER_WEBSOCKET: usize = 6;
 
 /// TLS handshakes that an address may begin for each WebSocket that it may open: so many times the connect rate and its
@@ -106,7 +106,7 @@ impl HttpLimits {
             connections: Arc::new(HttpConnections::new(shares.sockets, per_address_connections)),
             requests: HttpRequests::new(
                 shares.requests,
-                per_address,
+                per_address_connections,
                 config.connect_rate_per_ip,
                 config.connect_burst_per_ip,
             ),

@@ -13,7 +13,10 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming};
-use jasaweb_rt_core::{config::Config, front_door::HttpRefusals, patience::PATIENCE, request_body::MAX_BODY_BYTES};
+use jasaweb_rt_core::{
+    config::Config, front_door::HttpRefusals, http_limits::CONNECTIONS_PER_WEBSOCKET, patience::PATIENCE,
+    request_body::MAX_BODY_BYTES,
+};
 use support::{
     Door,
     app::{self, App, Folder, door_to, full, piecewise},
@@ -199,6 +202,15 @@ async fn a_trusted_proxys_clients_count_each_for_themselves() {
     assert_eq!(door.front.http_refusals(), HttpRefusals { rate: 1, ..HttpRefusals::default() });
 }
 
+/// What a trusted proxy says of one client. Of that one's connections it may have any number.
+const OF_ONE: [(&str, &str); 1] = [("X-Forwarded-For", "192.0.2.1")];
+
+/// A door that lets each client have one WebSocket, and trusts the proxy that all of them come through.
+fn behind_proxy(folder: &Folder) -> Door {
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    Door::open(Config { app_socket: Some(folder.socket()), trusted_proxies, max_connections_per_ip: 1, ..config() })
+}
+
 #[tokio::test]
 async fn an_address_has_so_many_requests_under_way() {
     let folder = Folder::new();
@@ -210,19 +222,26 @@ async fn an_address_has_so_many_requests_under_way() {
             Response::new(full("done"))
         }
     });
-    let door = Door::open(Config { app_socket: Some(folder.socket()), max_connections_per_ip: 1, ..config() });
-    let (mut first, mut second) = (door.connect().await, door.connect().await);
-    first.send(http::request("GET", "/", &[])).await;
-    // Which of the two comes first is the machine's choice.
-    second.send(http::request("GET", "/", &[])).await;
+    let door = behind_proxy(&folder);
+    let mut clients = Vec::new();
+    // Which of them comes last is the machine's choice.
+    for _ in 0..=CONNECTIONS_PER_WEBSOCKET {
+        let mut client = door.connect().await;
+        client.send(http::request("GET", "/", &OF_ONE)).await;
+        clients.push(client);
+    }
     support::until(|| door.front.http_refusals().requests_address_full == 1).await;
     release.send(true).unwrap();
-    let mut responses = [first.response().await, second.response().await];
+    let mut responses = Vec::new();
+    for client in &mut clients {
+        responses.push(client.response().await);
+    }
     responses.sort_by_key(|response| response.head.status);
-    assert_eq!(responses[0].text(), "done");
-    assert_eq!((responses[1].head.status, responses[1].head.get("retry-after")), (429, Some("1")));
-    assert_eq!(responses[1].error(), "Too many requests under way from this address");
-    assert_eq!(first.get("/", &[]).await.text(), "done", "the place is free again");
+    let refused = responses.pop().unwrap();
+    assert!(responses.iter().all(|response| response.text() == "done"));
+    assert_eq!((refused.head.status, refused.head.get("retry-after")), (429, Some("1")));
+    assert_eq!(refused.error(), "Too many requests under way from this address");
+    assert_eq!(clients[0].get("/", &OF_ONE).await.text(), "done", "the place is free again");
 }
 
 /// More than all the places that a server has.
@@ -255,18 +274,26 @@ async fn content_that_does_not_come_leaves_places_for_what_needs_none() {
 async fn a_response_holds_its_place_up_to_its_end() {
     let folder = Folder::new();
     let (sender, body) = piecewise();
-    let bodies = Arc::new(Mutex::new(vec![full("next"), body]));
+    let (others, waiting): (Vec<_>, Vec<_>) = (1..CONNECTIONS_PER_WEBSOCKET).map(|_| piecewise()).unzip();
+    let bodies: Vec<_> = [full("next")].into_iter().chain(waiting).chain([body]).collect();
+    let bodies = Arc::new(Mutex::new(bodies));
     let _app = App::start(folder.socket(), move |_| {
         let body = bodies.lock().unwrap().pop().unwrap();
         async { Response::new(body) }
     });
-    let door = Door::open(Config { app_socket: Some(folder.socket()), max_connections_per_ip: 1, ..config() });
-    let mut client = door.connect().await;
-    client.send(http::request("GET", "/", &[])).await;
-    assert_eq!(client.head().await.status, 200);
-    assert_eq!(door.connect().await.get("/", &[]).await.head.status, 429);
+    let door = behind_proxy(&folder);
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS_PER_WEBSOCKET {
+        let mut client = door.connect().await;
+        client.send(http::request("GET", "/", &OF_ONE)).await;
+        assert_eq!(client.head().await.status, 200);
+        clients.push(client);
+    }
+    assert_eq!(door.connect().await.get("/", &OF_ONE).await.head.status, 429);
     drop(sender);
+    let client = &mut clients[0];
     assert_eq!(client.chunk().await, None);
     client.exactly(2).await;
-    assert_eq!(client.get("/", &[]).await.text(), "next");
+    assert_eq!(client.get("/", &OF_ONE).await.text(), "next");
+    drop(others);
 }
