@@ -116,7 +116,11 @@ async def test_every_trick_is_refused_however_slowly_it_comes(door: _Door) -> No
         door.record.seen.clear()
         answers = await door.answers(case.sent, breaks_off=case.breaks_off, piece=1)
         assert await door.answers(LAST) == [200]
-        if answers != list(case.answers) or door.record.seen != [*case.seen, Seen("GET", "/last")]:
+        allowed = [(list(case.answers), [*case.seen, Seen("GET", "/last")])]
+        if "with content" in case.name:
+            # It is answered before its content is there, and what is still to come then may end the connection.
+            allowed.append(([400], [Seen("GET", "/last")]))
+        if (answers, door.record.seen) not in allowed:
             wrong.append((case.name, answers, list(door.record.seen)))
     assert not wrong
     assert not door.record.faults

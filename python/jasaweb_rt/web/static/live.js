@@ -20,7 +20,12 @@ const REFRESH_TIMES = 30_000; // ms
 /** Who is signed in, by id; null: nobody any more. The pages of a browser share its session. */
 const tabs = new BroadcastChannel("jasaweb_rt.user");
 
+let leaving = false;
+
+/** Both the server and the tab that logged out may say so; the page leaves once. */
 function goToLogin() {
+  if (leaving) return;
+  leaving = true;
   location.replace(`/login?next=${encodeURIComponent(location.pathname)}`);
 }
 
