@@ -25,6 +25,14 @@ impl DoorSocket {
         matches!(self, Self::Tls(_))
     }
 
+    /// The socket under whatever is encrypted on it.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// The bare socket, out of this runtime, and the state of TLS on it.
     pub(crate) fn into_std(self) -> io::Result<(std::net::TcpStream, Option<Box<ServerConnection>>)> {
         match self {

@@ -1,7 +1,8 @@
 //! An accepted socket while HTTP is spoken on it.
 //!
 //! What is read from it goes by the [`RequestGuard`] first. A peer that does not take what is written to it is given up
-//! once the [`Patience`] with it is over.
+//! once the [`Patience`] with it is over. One that was answered in the middle of what it says can read that answer before
+//! the socket is closed: see [`Lingering`].
 //!
 //! It can be told to keep what is written to it from then on. The front door does so with the answer to a WebSocket
 //! handshake, so that the shard that takes the socket over sends it together with the first frame: one system call and
@@ -20,7 +21,12 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{door_socket::DoorSocket, patience::Patience, request_guard::RequestGuard};
+use crate::{
+    door_socket::DoorSocket,
+    lingering::{Lingering, has_unread},
+    patience::Patience,
+    request_guard::RequestGuard,
+};
 
 /// Tells a [`DoorStream`] to keep what is written from now on.
 #[derive(Debug, Clone, Default)]
@@ -41,12 +47,14 @@ pub(crate) struct DoorStream {
     withheld: Vec<u8>,
     guard: RequestGuard,
     patience: Patience,
+    /// Once our side of the stream was ended while the peer may go on with its own.
+    lingering: Option<Lingering>,
 }
 
 impl DoorStream {
     /// Lets in what `guard` lets pass, and sends everything until `withhold` is told otherwise.
     pub(crate) fn new(socket: DoorSocket, withhold: Withhold, guard: RequestGuard) -> Self {
-        Self { socket, withhold, withheld: Vec::new(), guard, patience: Patience::default() }
+        Self { socket, withhold, withheld: Vec::new(), guard, patience: Patience::default(), lingering: None }
     }
 
     /// The socket, and what its new owner has to send first.
@@ -129,9 +137,18 @@ impl AsyncWrite for DoorStream {
         self.judge(cx, flushed, |()| 0)
     }
 
+    /// Ends our side of the stream, and waits until closing the socket does no harm.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.socket).poll_shutdown(cx);
-        self.judge(cx, shut, |()| 0)
+        let this = &mut *self;
+        if this.lingering.is_none() {
+            let shut = Pin::new(&mut this.socket).poll_shutdown(cx);
+            ready!(this.judge(cx, shut, |()| 0))?;
+            if !this.guard.awaits_more() && !has_unread(this.socket.tcp()) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let lingering = this.lingering.get_or_insert_with(Lingering::begin);
+        lingering.poll(this.socket.tcp(), cx).map(Ok)
     }
 }
 

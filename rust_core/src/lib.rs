@@ -71,6 +71,7 @@ mod index;
 pub mod inflate;
 mod intake;
 mod latency;
+mod lingering;
 mod listener;
 mod locks;
 mod log;

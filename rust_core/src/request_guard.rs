@@ -41,7 +41,11 @@ impl UpgradeGate {
     /// The request under way is answered in HTTP. False where more has come behind it that was not judged: the answer must
     /// be the last.
     pub(crate) fn stays(&self) -> bool {
-        self.0.swap(0, Relaxed) & HAS_MORE == 0
+        self.0.fetch_and(!AWAITS_ANSWER, Relaxed) & HAS_MORE == 0
+    }
+
+    fn has_more(&self) -> bool {
+        self.0.load(Relaxed) & HAS_MORE != 0
     }
 }
 
@@ -211,6 +215,15 @@ impl RequestGuard {
     /// Whether something was refused.
     pub(crate) fn has_refused(&self) -> bool {
         self.refusal.is_some()
+    }
+
+    /// Whether the client is in the middle of something, be it something that was refused, and may go on sending.
+    pub(crate) fn awaits_more(&self) -> bool {
+        match self.state {
+            State::Start | State::StartLf | State::AfterEmptyLine => self.has_refused(),
+            State::Answer => self.gate.has_more(),
+            _ => true,
+        }
     }
 
     /// At most `room` bytes of what the parser is given instead; none at the end.

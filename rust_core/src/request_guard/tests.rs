@@ -141,6 +141,35 @@ fn an_upgrade_with_a_body_is_a_request_like_others() {
 }
 
 #[test]
+fn more_is_awaited_within_a_request_and_behind_a_refusal() {
+    let post = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n";
+    let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (bytes, awaited) in [
+        ("", false),
+        ("\r\n", false),
+        ("GET / HTTP/1.1\r\n", true),
+        ("GET / HTTP/1.1\r\n\r\n", false),
+        (&[post, "h"].concat(), true),
+        (&[post, "hi"].concat(), false),
+        (&[chunked, "2\r\nhi\r\n0\r\n"].concat(), true),
+        (&[chunked, "2\r\nhi\r\n0\r\n\r\n"].concat(), false),
+        (&[post, "hi\n"].concat(), true),
+    ] {
+        let mut guard = guard();
+        guard.pass(bytes.as_bytes());
+        assert_eq!(guard.awaits_more(), awaited, "{bytes:?}");
+    }
+    for (behind, awaited) in [("", false), ("GET / HTTP/1.1\r\n\r\n", true)] {
+        let gate = UpgradeGate::default();
+        let mut guard = RequestGuard::new(gate.clone());
+        guard.pass(b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+        guard.pass(behind.as_bytes());
+        assert_eq!(gate.stays(), !awaited);
+        assert_eq!(guard.awaits_more(), awaited, "{behind:?}");
+    }
+}
+
+#[test]
 fn a_refusal_is_given_piece_by_piece_and_then_the_end() {
     let mut guard = guard();
     assert_eq!(guard.pass(b"\n"), 0);

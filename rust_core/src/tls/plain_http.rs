@@ -1,10 +1,14 @@
 //! The answer to plain HTTP on a port that speaks TLS.
 
+use std::io;
+
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     net::TcpStream,
     time::{Duration, Instant, timeout_at},
 };
+
+use crate::lingering::linger;
 
 const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 84\r\n\
     connection: close\r\n\r\n\
@@ -13,15 +17,13 @@ const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/js
 /// Time that the peer has to take the answer and to end its side.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Bytes of the peer that are read, so that its end is seen and the answer not lost to a reset (RFC 9112 section 9.6).
-const MAX_DISCARDED: u64 = 64 * 1024;
-
 /// Answers 400 to whatever it was, and closes; at the latest at `deadline`.
 pub(super) async fn refuse(mut socket: TcpStream, deadline: Instant) {
     let answer = async {
         socket.write_all(ANSWER).await?;
         socket.shutdown().await?;
-        tokio::io::copy(&mut socket.take(MAX_DISCARDED), &mut tokio::io::sink()).await
+        linger(&socket).await;
+        io::Result::Ok(())
     };
     // A peer that does not take it has nothing to lose.
     let _ = timeout_at(deadline.min(Instant::now() + PATIENCE), answer).await;
