@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConnection;
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     task::{JoinError, JoinSet},
     time::{Instant, timeout, timeout_at},
 };
@@ -46,6 +46,7 @@ use crate::{
     request_guard::{RequestGuard, UpgradeGate},
     tls::Tls,
     token::{Identity, TokenVerifier},
+    turning_away::TurningAway,
     upgrade::RefusalCounters,
 };
 pub use crate::{handshake::Resume, http_limits::HttpRefusals, listener::bind, upgrade::Refusals};
@@ -57,12 +58,6 @@ pub const WEBSOCKET_PATH: &str = "/ws";
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 const FORGET_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Newcomers that are turned away with an answer at a time; more are just closed. Each needs up to three descriptors.
-const TURNED_AWAY_AT_ONCE: usize = 8;
-
-/// Time for all that a newcomer is told who is turned away.
-const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A WebSocket that was let in: its first frame is not yet read, and the answer to its handshake not yet sent.
 #[derive(Debug)]
@@ -218,7 +213,7 @@ impl FrontDoor {
         connections: &mut JoinSet<()>,
     ) {
         let mut forget = tokio::time::interval(FORGET_INTERVAL);
-        let turning_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
+        let turning_away = TurningAway::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -238,7 +233,7 @@ impl FrontDoor {
     fn receive(
         self: &Arc<Self>,
         newcomer: Newcomer,
-        turning_away: &Arc<Semaphore>,
+        turning_away: &TurningAway,
         stop: &CancellationToken,
         connections: &mut JoinSet<()>,
     ) {
@@ -252,8 +247,8 @@ impl FrontDoor {
         };
         if matches!(standing, Standing::LetIn(_)) {
             connections.spawn(Arc::clone(self).serve_connection(stream, peer, standing, stop.clone()));
-        } else if let Ok(permit) = Arc::clone(turning_away).try_acquire_owned() {
-            connections.spawn(Arc::clone(self).turn_away(stream, peer, standing, stop.clone(), permit));
+        } else if let Some(place) = turning_away.place(&standing) {
+            connections.spawn(Arc::clone(self).turn_away(stream, peer, standing, stop.clone(), place));
         }
     }
 
@@ -298,28 +293,9 @@ impl FrontDoor {
         }
     }
 
-    /// A connection that is not let in: one answer, within a few seconds. `permit` is kept as long.
-    async fn turn_away(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        standing: Standing,
-        stop: CancellationToken,
-        permit: OwnedSemaphorePermit,
-    ) {
-        let answered = async {
-            if let Some(socket) = self.secure(stream, Instant::now() + TURN_AWAY_TIMEOUT).await {
-                self.converse(socket, peer, &standing, stop).await;
-            }
-        };
-        // Who takes longer than that is closed without.
-        let _ = timeout(TURN_AWAY_TIMEOUT, Box::pin(answered)).await;
-        drop(permit);
-    }
-
     /// The socket as HTTP goes over it: with TLS where there is a certificate; `None` where the handshake failed or was not
     /// done at `deadline`.
-    async fn secure(&self, stream: TcpStream, deadline: Instant) -> Option<DoorSocket> {
+    pub(crate) async fn secure(&self, stream: TcpStream, deadline: Instant) -> Option<DoorSocket> {
         match &self.tls {
             None => Some(DoorSocket::Plain(stream)),
             Some(tls) => Box::pin(tls.accept(stream, deadline)).await,
@@ -327,7 +303,13 @@ impl FrontDoor {
     }
 
     /// HTTP on a connection, to its end or its hand-over.
-    async fn converse(&self, socket: DoorSocket, peer: SocketAddr, standing: &Standing, stop: CancellationToken) {
+    pub(crate) async fn converse(
+        &self,
+        socket: DoorSocket,
+        peer: SocketAddr,
+        standing: &Standing,
+        stop: CancellationToken,
+    ) {
         let (upgrades, mut pending) = mpsc::channel(1);
         let (withhold, gate) = (Withhold::default(), UpgradeGate::default());
         let encrypted = socket.is_encrypted();

@@ -101,5 +101,6 @@ mod test_support;
 pub mod tls;
 pub mod token;
 mod transport;
+mod turning_away;
 mod upgrade;
 mod wake;

@@ -7,19 +7,24 @@ mod support;
 use std::{
     fs::File,
     os::fd::AsRawFd as _,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jasaweb_rt_core::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{Door, config, http, until};
+use support::{
+    Door, config, http,
+    http::Client,
+    tls::{self, Certificate, Files},
+    until,
+};
 
 /// Runs a test while no other of this file runs, for they change the one limit of their process: its runtime needs
-/// descriptors as well.
+/// descriptors as well. Time is paused: what is waited for is over at once, in the order of its times.
 fn alone(test: impl Future<Output = ()>) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(test);
 }
 
 /// Leaves room for `count` descriptors more than are open now; returns the limit that was.
@@ -104,6 +109,81 @@ fn newcomers_leave_the_last_descriptors_alone_and_are_told_to_come_back() {
         drop(others);
         until(|| door.front.is_accepting()).await;
         assert_eq!(door.connect().await.get("/", &[]).await.head.status, 404);
+        setrlimit(Resource::Nofile, usual).unwrap();
+        door.stop().await;
+    });
+}
+
+/// Descriptors that are in use, so that the few that are left are among the last.
+fn crowd() -> Vec<File> {
+    (0..512).map(|_| File::open("/dev/null").unwrap()).collect()
+}
+
+#[test]
+fn newcomers_who_say_nothing_keep_no_place_from_those_who_do() {
+    alone(async {
+        let door = Door::open(config());
+        let _crowd = crowd();
+        let usual = leave(48);
+        let mut slow = door.connect().await;
+        slow.send("GET /ws ").await;
+        let mut silent = Vec::new();
+        for _ in 0..7 {
+            silent.push(door.connect().await);
+        }
+        until(|| door.front.turned_away() == 8).await;
+        for client in &mut silent {
+            assert_eq!(client.until_end().await, b"");
+        }
+        assert_eq!(door.connect().await.get("/ws", &[]).await.head.status, 503);
+        slow.send("HTTP/1.1\r\nHost: site.test\r\n\r\n").await;
+        assert_eq!(slow.response().await.head.status, 503, "who has begun has more time than who is silent");
+        setrlimit(Resource::Nofile, usual).unwrap();
+        door.stop().await;
+    });
+}
+
+#[test]
+fn who_fills_the_places_of_one_address_keeps_nobody_from_hearing_of_a_shortage() {
+    alone(async {
+        let door = Door::open(Config { max_connections_per_ip: 1, ..config() });
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            held.push(door.connect().await);
+        }
+        until(|| door.front.http_connections() == 6).await;
+        for _ in 0..8 {
+            let mut slow = door.connect().await;
+            slow.send("G").await;
+            held.push(slow);
+        }
+        until(|| door.front.http_refusals().address_full == 8).await;
+        let mut ninth = door.connect().await;
+        ninth.send(http::request("GET", "/", &[])).await;
+        assert_eq!(ninth.until_end().await, b"", "their places are taken");
+
+        let _crowd = crowd();
+        let usual = leave(32);
+        assert_eq!(door.connect().await.get("/", &[]).await.head.status, 503);
+        setrlimit(Resource::Nofile, usual).unwrap();
+        door.stop().await;
+    });
+}
+
+#[test]
+fn over_tls_a_newcomer_is_told_of_the_shortage_too() {
+    alone(async {
+        let certificate = Certificate::new();
+        let files = Files::new(&certificate);
+        let door = Door::open(files.given_to(config()));
+        let client = Arc::new(tls::client_config(&certificate, rustls::ALL_VERSIONS));
+        let _crowd = crowd();
+        let usual = leave(32);
+        let mut late = Client::over(tls::handshake(door.address, &client).await.unwrap());
+        let refused = late.get("/ws", &[]).await;
+        assert_eq!((refused.head.status, refused.head.get("retry-after")), (503, Some("5")));
+        assert_eq!(late.until_end().await, b"");
+        assert_eq!(door.front.turned_away(), 1);
         setrlimit(Resource::Nofile, usual).unwrap();
         door.stop().await;
     });
