@@ -133,6 +133,24 @@ async fn a_handshake_that_does_not_end_is_not_waited_for() {
     door.stop().await;
 }
 
+/// With paused time, nobody is too slow in saying something.
+#[tokio::test(start_paused = true)]
+async fn who_is_turned_away_is_told_so() {
+    let (door, certificate, _files) = door(Config { max_connections_per_ip: 1, ..config() });
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let mut client = tls::connect(door.address, &certificate).await;
+        assert_eq!(client.get("/", &[]).await.head.status, 404);
+        held.push(client);
+    }
+    let mut refused = tls::connect(door.address, &certificate).await;
+    let response = refused.get("/", &[]).await;
+    assert_eq!((response.head.status, response.head.get("retry-after")), (429, Some("5")));
+    assert_eq!(response.error(), "Too many open connections from this address");
+    assert!(refused.until_end().await.is_empty());
+    assert_eq!((door.front.http_connections(), door.front.http_refusals().address_full), (6, 1));
+}
+
 #[tokio::test]
 async fn what_is_no_handshake_disturbs_nobody() {
     let (door, certificate, _files) = door(config());
