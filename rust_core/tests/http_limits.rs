@@ -14,8 +14,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming};
 use jasaweb_rt_core::{
-    config::Config, front_door::HttpRefusals, http_limits::CONNECTIONS_PER_WEBSOCKET, patience::PATIENCE,
-    request_body::MAX_BODY_BYTES,
+    config::Config, front_door::HttpRefusals, http_limits::CONNECTIONS_PER_WEBSOCKET,
+    http_requests::REQUESTS_PER_CONNECT, patience::PATIENCE, request_body::MAX_BODY_BYTES,
 };
 use support::{
     Door,
@@ -200,6 +200,35 @@ async fn a_trusted_proxys_clients_count_each_for_themselves() {
     assert_eq!(clients[1].get("/", &[("X-Forwarded-For", "192.0.2.2")]).await.head.status, 200);
     assert_eq!(clients[0].get("/", &[("X-Forwarded-For", "192.0.2.2")]).await.head.status, 200);
     assert_eq!(door.front.http_refusals(), HttpRefusals { rate: 1, ..HttpRefusals::default() });
+}
+
+/// Nothing is asserted of the time that this takes: the clock says how many requests may have been let through in it.
+#[tokio::test]
+async fn who_goes_on_asking_is_let_through_at_the_rate_and_not_faster() {
+    const RATE: u32 = 5;
+    const BURST: u32 = 1;
+    const BEYOND_BURST: u32 = 50;
+    let folder = Folder::new();
+    let _app = App::start(folder.socket(), app::echo);
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let limits = Config { connect_rate_per_ip: RATE, connect_burst_per_ip: BURST, ..config() };
+    let door = Door::open(Config { app_socket: Some(folder.socket()), trusted_proxies, ..limits });
+    let (rate, burst) = (RATE * REQUESTS_PER_CONNECT, BURST * REQUESTS_PER_CONNECT);
+    let mut client = door.connect().await;
+    let begin = std::time::Instant::now();
+    let (mut let_through, mut held_back) = (0, 0);
+    while let_through < burst + BEYOND_BURST {
+        match client.get("/", &[("X-Forwarded-For", "192.0.2.1")]).await.head.status {
+            200 => let_through += 1,
+            status => {
+                assert_eq!(status, 429);
+                held_back += 1;
+            }
+        }
+        let allowed = f64::from(burst) + f64::from(rate) * begin.elapsed().as_secs_f64();
+        assert!(f64::from(let_through) <= allowed, "{let_through} of {allowed}");
+    }
+    assert_eq!(door.front.http_refusals().rate, held_back);
 }
 
 /// What a trusted proxy says of one client. Of that one's connections it may have any number.
