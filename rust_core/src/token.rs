@@ -123,9 +123,9 @@ pub enum TokenError {
     /// `aud` does not name the WebSocket endpoint: a session JWT, for one.
     #[error("the token is meant for another audience")]
     Audience,
-    /// `sub` is empty.
+    /// `sub` is empty, or has a NUL, which PostgreSQL does not keep: nobody has such an id.
     #[error("the token names no user")]
-    EmptySubject,
+    NoUser,
     /// `role` is neither `admin` nor `client`.
     #[error("the token's role is unknown")]
     Role,
@@ -303,8 +303,8 @@ fn check_audience(claims: &Map<String, Value>) -> Result<(), TokenError> {
 /// The claims that are ours.
 fn identity(claims: &Map<String, Value>, now: f64) -> Result<Identity, TokenError> {
     let user_id = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
-    if user_id.is_empty() {
-        return Err(TokenError::EmptySubject);
+    if user_id.is_empty() || user_id.contains('\0') {
+        return Err(TokenError::NoUser);
     }
     let role = claims.get("role").and_then(Value::as_str).and_then(Role::parse).ok_or(TokenError::Role)?;
     let name = match claims.get("name") {

@@ -272,7 +272,9 @@ def add_names() -> None:
     refused("InvalidJTIError", "jti null", token(having(jti=None)))
     accepted("no jti", token(without("jti")))
     accepted("sub beyond ASCII", token(having(sub="pengguna-é-✓")), user_id="pengguna-é-✓")
-    refused("emptySubject", "sub empty", token(having(sub="")))
+    refused("noUser", "sub empty", token(having(sub="")))
+    for other in each("\0", "user-1\0", "user\0-1"):
+        refused("noUser", f"sub {other!r}", token(having(sub=other)))
     refused("role", "no role", token(without("role")))
     for other in each("", "owner", "Admin", "admin ", None, 1, ["admin"]):
         refused("role", f"role {other!r}", token(having(role=other)))

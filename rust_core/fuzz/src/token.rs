@@ -127,7 +127,7 @@ fn expected(token: &str) -> Option<Identity> {
     if session_end.is_some_and(|end| end <= now) {
         return None;
     }
-    let user = claims.get("sub")?.as_str().filter(|user| !user.is_empty())?;
+    let user = claims.get("sub")?.as_str().filter(|user| !user.is_empty() && !user.contains('\0'))?;
     let role = match claims.get("role")?.as_str()? {
         "admin" => Role::Admin,
         "client" => Role::Client,

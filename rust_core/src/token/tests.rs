@@ -54,7 +54,7 @@ fn kind(error: TokenError) -> &'static str {
         TokenError::Immature => "ImmatureSignatureError",
         TokenError::Audience => "InvalidAudienceError",
         TokenError::TooLong => "tooLong",
-        TokenError::EmptySubject => "emptySubject",
+        TokenError::NoUser => "noUser",
         TokenError::Role => "role",
         TokenError::SessionEnded => "sessionEnded",
     }
