@@ -77,6 +77,8 @@ impl FrontDoor {
         if let Some(place) = exchange.standing.place() {
             place.has_spoken();
         }
+        let client = Client::of(exchange.peer, exchange.encrypted, request.headers(), &self.config.trusted_proxies);
+        let keeps_to_https = client.https && !forwarding::is_localhost(&request, &client);
         let mut response = match exchange.standing {
             Standing::NoRoom if !is_probe(&request) => reply::retry_later(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -88,8 +90,11 @@ impl FrontDoor {
                 "Too many open connections from this address",
                 RETRY_WHEN_TURNED_AWAY,
             ),
-            Standing::LetIn(_) | Standing::NoRoom => self.answer_as_asked(request, exchange).await,
+            Standing::LetIn(_) | Standing::NoRoom => self.answer_as_asked(request, &client, exchange).await,
         };
+        if keeps_to_https {
+            reply::keep_to_https(response.headers_mut());
+        }
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // In a crowd nobody keeps a descriptor beyond one request.
         let is_crowded = self.http.connections.is_crowded(self.admission.open());
@@ -101,27 +106,17 @@ impl FrontDoor {
         response
     }
 
-    async fn answer_as_asked(&self, request: Request<Incoming>, exchange: &Exchange<'_>) -> Response<ReplyBody> {
-        if let Err(Objection { status, sentence }) = request_rules::check(&request) {
-            self.http.note_malformed();
-            return reply::error(status, sentence);
-        }
-        let client = Client::of(exchange.peer, exchange.encrypted, request.headers(), &self.config.trusted_proxies);
-        let keeps_to_https = client.https && !forwarding::is_localhost(&request, &client);
-        let mut response = self.answer_to(request, &client, exchange).await;
-        if keeps_to_https {
-            reply::keep_to_https(response.headers_mut());
-        }
-        response
-    }
-
-    /// The answer to a valid request of `client`.
-    async fn answer_to(
+    /// The answer to a request of `client`, who is not turned away.
+    async fn answer_as_asked(
         &self,
         mut request: Request<Incoming>,
         client: &Client,
         exchange: &Exchange<'_>,
     ) -> Response<ReplyBody> {
+        if let Err(Objection { status, sentence }) = request_rules::check(&request) {
+            self.http.note_malformed();
+            return reply::error(status, sentence);
+        }
         if request.uri().path() == WEBSOCKET_PATH {
             return self.answer_websocket(&mut request, client, &exchange.upgrades, &exchange.withhold);
         }

@@ -182,6 +182,7 @@ fn over_tls_a_newcomer_is_told_of_the_shortage_too() {
         let mut late = Client::over(tls::handshake(door.address, &client).await.unwrap());
         let refused = late.get("/ws", &[]).await;
         assert_eq!((refused.head.status, refused.head.get("retry-after")), (503, Some("5")));
+        assert_eq!(refused.head.get("strict-transport-security"), Some("max-age=31536000"));
         assert_eq!(late.until_end().await, b"");
         assert_eq!(door.front.turned_away(), 1);
         setrlimit(Resource::Nofile, usual).unwrap();

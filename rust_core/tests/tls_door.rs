@@ -95,6 +95,12 @@ async fn the_app_learns_of_https_and_the_browser_is_to_keep_to_it() {
         let response = client.response().await;
         assert_eq!(response.head.get("strict-transport-security").is_some(), promised, "{host}");
     }
+    for malformed in ["TRACE / HTTP/1.1\r\nHost: a.test\r\n\r\n", "GET / HTTP/1.1\r\nHost: a.test, b.test\r\n\r\n"] {
+        client.send(malformed).await;
+        let response = client.response().await;
+        assert!(matches!(response.head.status, 400 | 501));
+        assert_eq!(response.head.get("strict-transport-security"), Some("max-age=31536000"), "{malformed}");
+    }
 }
 
 #[tokio::test]
@@ -147,6 +153,7 @@ async fn who_is_turned_away_is_told_so() {
     let response = refused.get("/", &[]).await;
     assert_eq!((response.head.status, response.head.get("retry-after")), (429, Some("5")));
     assert_eq!(response.error(), "Too many open connections from this address");
+    assert_eq!(response.head.get("strict-transport-security"), Some("max-age=31536000"));
     assert!(refused.until_end().await.is_empty());
     assert_eq!((door.front.http_connections(), door.front.http_refusals().address_full), (6, 1));
 }
