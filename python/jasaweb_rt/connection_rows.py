@@ -5,6 +5,7 @@ now and then, so that whatever was lost on the way is made good.
 """
 
 import asyncio
+import heapq
 import itertools
 import logging
 from functools import partial
@@ -27,10 +28,14 @@ _LEAST_ACTIVITY_SECONDS = 1.0
 class ConnectionRows:
     """The rows of one node. Everything here belongs to one event loop."""
 
-    def __init__(self, server: FanoutServer, max_waiting: int) -> None:
-        """`max_waiting`: rows that may wait to be written; more are dropped, and made good by `reconcile`."""
+    def __init__(self, server: FanoutServer, max_waiting: int, max_touched: int) -> None:
+        """`max_waiting`: rows that may wait to be written; more are dropped, and made good by `reconcile`.
+
+        `max_touched`: rows in which one `reconcile` notes a last activity; those that are furthest behind come first.
+        """
         self._server = server
         self._max_waiting = max_waiting
+        self._max_touched = max_touched
         self._waiting: dict[str, Connection] = {}
         # Written as active, with the last activity that was written.
         self._active: dict[str, float] = {}
@@ -86,7 +91,7 @@ class ConnectionRows:
             open_now = await asyncio.to_thread(self._server.connections)
         finally:
             self._closed_meanwhile = None
-        touched: list[tuple[str, float]] = []
+        active: list[tuple[float, str, float]] = []
         for info in open_now:
             if info.connection_id in self._waiting or info.connection_id in closed_meanwhile:
                 continue
@@ -94,8 +99,9 @@ class ConnectionRows:
             if written is None:
                 self._put(_row(info, info.last_activity, "active"))
             elif info.last_activity - written >= _LEAST_ACTIVITY_SECONDS:
-                touched.append((info.connection_id, info.last_activity))
-        await self._touch(connection, touched)
+                active.append((info.last_activity - written, info.connection_id, info.last_activity))
+        # Idle peers answer pings: nearly all connections have moved each time.
+        await self._touch(connection, [(one, moment) for _, one, moment in heapq.nlargest(self._max_touched, active)])
         missing = self._active.keys() - self._waiting.keys() - {info.connection_id for info in open_now}
         await self._close(connection, missing & self._missing)
         self._missing = missing - self._missing

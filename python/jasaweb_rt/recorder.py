@@ -31,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """When so many rows wait they are written at once."""
     max_waiting: int = 100_000
     """Rows that may wait; beyond it they are late."""
+    max_touched: int = 5_000
+    """Rows in which one comparison with the core's own list notes a last activity."""
     reconcile_seconds: float = 30.0
     """Between two comparisons with the core's own list, and so the least between two notes of a last activity."""
     pace: Pace = Pace()
@@ -63,7 +65,7 @@ class Recorder:
         self._connect = connect
         self._node_id = server.node_id
         self._limits = limits or Limits()
-        self._rows = ConnectionRows(server, self._limits.max_waiting)
+        self._rows = ConnectionRows(server, self._limits.max_waiting, self._limits.max_touched)
         self._messages = MessageLog(server) if log_messages else None
         self.upkeep = Upkeep(
             connect,

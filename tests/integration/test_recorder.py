@@ -163,6 +163,37 @@ async def test_last_activity_is_noted_only_now_and_then(database_url: str, conne
     assert after[1] == before[1], "the row of a silent connection was written"
 
 
+async def test_of_many_who_were_active_those_furthest_behind_are_noted_first(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await add_users(connection, ("anna", "client"), ("budi", "client"))
+    activity = "select last_activity from public.websocket_connections order by user_id"
+    limits = msgspec.structs.replace(AT_ONCE, max_touched=1)
+    async with (
+        recording(database_url, limits=limits, message_rate=0, ping_interval=0) as (server, recorder, _),
+        opened(server, "anna") as anna,
+        opened(server, "budi") as budi,
+    ):
+        await recorder.record()
+        moved: set[int] = set()
+        before = await connection.fetch(activity)
+
+        async def both_noted() -> None:
+            while len(moved) < 2:
+                await anna.send("{}"), await budi.send("{}")
+                last = await connection.fetch(activity)
+                await recorder.record()
+                now = await connection.fetch(activity)
+                changed = {place for place in range(2) if now[place] != last[place]}
+                assert len(changed) <= 1
+                # Who was noted waits until the other one has been.
+                assert not changed & moved
+                moved.update(changed)
+
+        await asyncio.wait_for(both_noted(), 20)
+        assert before != await connection.fetch(activity)
+
+
 async def test_while_the_database_is_away_rows_wait(postgres_url: str, database_url: str) -> None:
     async with await asyncpg.create_pool(database_url, min_size=1) as pool:
         await add_users(pool, ("anna", "client"), ("budi", "client"))
