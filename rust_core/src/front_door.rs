@@ -278,7 +278,7 @@ impl FrontDoor {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let spoke = tokio::select! {
             biased;
-            spoke = timeout_at(deadline, stream.readable()) => spoke.is_ok_and(|spoke| spoke.is_ok()),
+            spoke = timeout_at(deadline, has_spoken(&stream)) => spoke == Ok(true),
             () = stop.cancelled() => false,
         };
         if !spoke {
@@ -352,6 +352,12 @@ impl FrontDoor {
             tracing::debug!(%error, "an HTTP connection ended early");
         }
     }
+}
+
+/// Whether the peer of a new connection says something, once it does or ends. That a socket is readable means nothing yet:
+/// the runtime takes each new one for that.
+pub(crate) async fn has_spoken(stream: &TcpStream) -> bool {
+    matches!(stream.peek(&mut [0]).await, Ok(1..))
 }
 
 fn http1_server() -> http1::Builder {

@@ -13,7 +13,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{answer::Standing, front_door::FrontDoor};
+use crate::{
+    answer::Standing,
+    front_door::{FrontDoor, has_spoken},
+};
 
 /// Newcomers that are told the same at a time; more are just closed. Each needs up to three descriptors.
 const AT_ONCE: usize = 8;
@@ -61,10 +64,9 @@ impl FrontDoor {
     ) {
         let deadline = Instant::now() + TIME_TO_ANSWER;
         let answered = async {
-            if !timeout(TIME_TO_SPEAK, stream.readable()).await.is_ok_and(|spoke| spoke.is_ok()) {
-                return;
-            }
-            if let Some(socket) = self.secure(stream, deadline).await {
+            if timeout(TIME_TO_SPEAK, has_spoken(&stream)).await == Ok(true)
+                && let Some(socket) = self.secure(stream, deadline).await
+            {
                 self.converse(socket, peer, &standing, stop).await;
             }
         };
