@@ -21,7 +21,7 @@ use crate::{
     request_body::BodyFault,
     request_guard::UpgradeGate,
     request_rules::{self, Objection},
-    upgrade::Upgrading,
+    upgrade::{Declined, Upgrading},
 };
 
 /// What watches the server, which is answered to newcomers too while descriptors are short, and has places of its own beside
@@ -66,6 +66,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) encrypted: bool,
     pub(crate) standing: &'a Standing,
     pub(crate) upgrades: mpsc::Sender<Upgrading>,
+    pub(crate) declined: Declined,
     pub(crate) withhold: Withhold,
     pub(crate) gate: UpgradeGate,
 }
@@ -77,6 +78,7 @@ impl FrontDoor {
         if let Some(place) = exchange.standing.place() {
             place.has_spoken();
         }
+        exchange.declined.note(&request);
         let client = Client::of(exchange.peer, exchange.encrypted, request.headers(), &self.config.trusted_proxies);
         let keeps_to_https = client.https && !forwarding::is_localhost(&request, &client);
         let mut response = match exchange.standing {

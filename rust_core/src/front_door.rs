@@ -47,7 +47,7 @@ use crate::{
     tls::Tls,
     token::{Identity, TokenVerifier},
     turning_away::TurningAway,
-    upgrade::RefusalCounters,
+    upgrade::{Declined, RefusalCounters},
 };
 pub use crate::{handshake::Resume, http_limits::HttpRefusals, listener::bind, upgrade::Refusals};
 
@@ -314,7 +314,8 @@ impl FrontDoor {
         let (withhold, gate) = (Withhold::default(), UpgradeGate::default());
         let encrypted = socket.is_encrypted();
         let stream = DoorStream::new(socket, withhold.clone(), RequestGuard::new(gate.clone()));
-        let exchange = Exchange { peer: peer.ip(), encrypted, standing, upgrades, withhold, gate };
+        let declined = Declined::default();
+        let exchange = Exchange { peer: peer.ip(), encrypted, standing, upgrades, declined, withhold, gate };
         let service = service_fn(|request| {
             let exchange = &exchange;
             async move { Ok::<_, Infallible>(self.answer(request, exchange).await) }
@@ -341,8 +342,9 @@ impl FrontDoor {
                 }
             }
         };
-        if let Some(upgrading) = upgrading {
-            upgrading.finish(&self.hand_over).await;
+        match upgrading {
+            Some(upgrading) => upgrading.finish(&self.hand_over).await,
+            None => exchange.declined.end().await,
         }
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
@@ -14,7 +15,8 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{sync::mpsc, time::timeout};
+use parking_lot::Mutex;
+use tokio::{io::AsyncWriteExt as _, sync::mpsc, time::timeout};
 
 use crate::{
     admission::{Admission, Refusal, Slot},
@@ -153,6 +155,32 @@ async fn bare_socket(on_upgrade: OnUpgrade) -> Option<(DoorSocket, Bytes, Bytes)
     let read_ahead = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
     let (socket, greeting) = parts.io.into_inner().into_parts();
     Some((socket, greeting, read_ahead))
+}
+
+/// Where the socket comes out of a connection on which a request for another protocol was answered in HTTP.
+///
+/// At the end of such a connection hyper hands the socket over, as if it had been upgraded, and does not end the stream;
+/// under TLS that would be taken for a cut.
+#[derive(Debug, Default)]
+pub(crate) struct Declined(Mutex<Option<OnUpgrade>>);
+
+impl Declined {
+    /// To be called for each request.
+    pub(crate) fn note<B>(&self, request: &Request<B>) {
+        if let Some(on_upgrade) = request.extensions().get::<OnUpgrade>() {
+            *self.0.lock() = Some(on_upgrade.clone());
+        }
+    }
+
+    /// Ends the stream, as hyper would have done, once it is done with a connection that was not upgraded.
+    pub(crate) async fn end(&self) {
+        let on_upgrade = self.0.lock().take();
+        let Some(Ok(upgraded)) = on_upgrade.and_then(|on_upgrade| on_upgrade.now_or_never()) else { return };
+        if let Ok(parts) = upgraded.downcast::<TokioIo<DoorStream>>() {
+            // Whoever has gone does not mind.
+            let _ = parts.io.into_inner().shutdown().await;
+        }
+    }
 }
 
 impl FrontDoor {

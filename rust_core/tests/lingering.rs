@@ -7,11 +7,12 @@ mod support;
 
 use std::sync::Arc;
 
-use hyper::Response;
+use http_body_util::BodyExt as _;
+use hyper::{Request, Response, body::Incoming};
 use jasaweb_rt_core::{config::Config, request_body::MAX_BODY_BYTES};
 use support::{
     Door,
-    app::{self, App, Folder, door_to, full},
+    app::{App, Folder, door_to, full},
     config,
     http::{Client, handshake, request},
     tls::{self, Certificate, Files},
@@ -41,6 +42,14 @@ fn early() -> Vec<(String, u16)> {
     ]
 }
 
+/// An app that reads to the end of what it is sent, be it that it breaks off.
+fn patient(folder: &Folder) -> App {
+    App::start(folder.socket(), |request: Request<Incoming>| async {
+        let _ = request.into_body().collect().await;
+        Response::new(full(""))
+    })
+}
+
 /// Asks, takes the answer and the end of it, and goes on sending.
 async fn goes_on<S: AsyncRead + AsyncWrite + Unpin>(mut client: Client<S>, asked: &str, expected: u16) {
     client.send(asked).await;
@@ -57,7 +66,7 @@ async fn goes_on<S: AsyncRead + AsyncWrite + Unpin>(mut client: Client<S>, asked
 #[tokio::test(start_paused = true)]
 async fn who_is_answered_early_may_finish() {
     let folder = Folder::new();
-    let _app = App::start(folder.socket(), app::echo);
+    let _app = patient(&folder);
     let door = door_to(&folder);
     for (asked, expected) in early() {
         goes_on(door.connect().await, &asked, expected).await;
@@ -68,7 +77,7 @@ async fn who_is_answered_early_may_finish() {
 #[tokio::test(start_paused = true)]
 async fn who_is_answered_early_may_finish_over_tls_too() {
     let folder = Folder::new();
-    let _app = App::start(folder.socket(), app::echo);
+    let _app = patient(&folder);
     let certificate = Certificate::new();
     let files = Files::new(&certificate);
     let door = Door::open(files.given_to(Config { app_socket: Some(folder.socket()), ..config() }));

@@ -287,6 +287,12 @@ async fn an_answer_that_ends_the_connection_says_so() {
     let mut answer = String::new();
     within(stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    // Also where the connection might have become another one.
+    let mut stream = tls::handshake(door.address, &client).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: close, Upgrade\r\n\r\n").await.unwrap();
+    answer.clear();
+    within(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
 }
 
 #[tokio::test]

@@ -68,6 +68,8 @@ pub(crate) struct Client<R = TcpStream> {
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = within(TcpStream::connect(address)).await.unwrap();
+        // What the other side does to it shows with the next write, and not when that is sent.
+        stream.set_nodelay(true).unwrap();
         Self { stream, buffer: BytesMut::new() }
     }
 

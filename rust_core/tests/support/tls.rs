@@ -110,7 +110,9 @@ pub(crate) async fn handshake(
     address: SocketAddr,
     config: &Arc<ClientConfig>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    handshake_on(TcpStream::connect(address).await.unwrap(), config).await
+    let socket = TcpStream::connect(address).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    handshake_on(socket, config).await
 }
 
 /// The same on a connection that is there.
