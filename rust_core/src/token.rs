@@ -4,8 +4,8 @@
 //! `sha2`, `base64` and `serde_json` alone: the usual JWT crates bring RSA and elliptic curves along, of which the RSA
 //! one has an advisory without a fix, for algorithms that must be refused anyway.
 //!
-//! The tokens are issued in Python, so `PyJWT`'s reading of the rules is ours too, pinned by the vectors in
-//! `tests/vectors/connection_tokens.json` that both sides run. What `PyJWT` lets through and this module refuses, since no
+//! The tokens are issued in Python, so `PyJWT`'s reading of the rules is ours too, with 60 s of leeway for `iat` and `nbf`,
+//! pinned by the vectors in `tests/vectors/connection_tokens.json` that both sides run. What `PyJWT` lets through and this module refuses, since no
 //! issuer writes it: JSON that RFC 8259 does not know (`NaN`, UTF-16, lone surrogates), JSON nested deeper than 127 levels,
 //! numbers in strings with digits other than ASCII's. Beyond `PyJWT`'s rules a token must be of bounded size, name a
 //! user and a known role, and stand for a session that has not ended.
@@ -21,6 +21,10 @@ use sha2::{Digest as _, Sha256};
 
 /// Bytes that a token may have; beyond: [`TokenError::TooLong`].
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// Seconds by which `iat` and `nbf` may lie ahead: the clock of the machine that issued the token, another node for
+/// instance, may be ahead of ours (RFC 7519 sections 4.1.5 and 4.1.6). `exp` has no such leeway: it lies far enough away.
+const CLOCK_LEEWAY_SECONDS: f64 = 60.0;
 
 /// `aud` of every connection token.
 const AUDIENCE: &str = "websocket";
@@ -117,7 +121,7 @@ pub enum TokenError {
     /// `exp` is now or was before.
     #[error("the token has expired")]
     Expired,
-    /// `nbf` or `iat` lies ahead.
+    /// `nbf` or `iat` lies ahead by more than clocks may be apart.
     #[error("the token is not valid yet")]
     Immature,
     /// `aud` does not name the WebSocket endpoint: a session JWT, for one.
@@ -241,7 +245,7 @@ fn check_registered_claims(claims: &Map<String, Value>, now: f64) -> Result<(), 
         }
     }
     for name in ["iat", "nbf"] {
-        if time(claims, name)?.is_some_and(|time| time > now) {
+        if time(claims, name)?.is_some_and(|time| time > now + CLOCK_LEEWAY_SECONDS) {
             return Err(TokenError::Immature);
         }
     }

@@ -29,6 +29,10 @@ def test_a_session_is_what_it_was_issued_for() -> None:
     assert jwt.decode(token, SECRET, algorithms=["HS256"])["role"] == "admin"
 
 
+def test_a_session_from_a_machine_whose_clock_is_ahead_holds() -> None:
+    assert session_jwt.verify(signed(id="u", iat=NOW + 30, exp=LATER), SECRET).id == "u"
+
+
 NOW = int(time.time())
 LATER = NOW + 86_400
 """Beyond the end of the tests: nothing of this is refused because it has expired."""

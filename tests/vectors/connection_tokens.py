@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 NOW = 1_800_000_000
+LEEWAY = 60
+"""Seconds by which `iat` and `nbf` may lie ahead."""
 SECRET = "the-current-key-of-connection-tokens"
 PREVIOUS = "the-key-before-the-last-rotation-was"
 LONG_SECRET = "a key beyond one block of SHA-256 is hashed before use; " * 2
@@ -225,18 +227,21 @@ def add_times() -> None:
     header = segment(as_json(HEADER))
     text = as_json(CLAIMS).decode().replace(f'"exp":{NOW + 290}', '"exp":1e999')
     refused(decode, "exp beyond all numbers", sign(header, segment(text.encode())))
-    refused(early, "nbf in a second", token(having(nbf=NOW + 1)))
+    refused(early, "nbf in a minute and a second", token(having(nbf=NOW + LEEWAY + 1)))
+    accepted("nbf in a minute, by the clock of another machine", token(having(nbf=NOW + LEEWAY)))
     accepted("nbf now", token(having(nbf=NOW)))
-    accepted("nbf with a fraction that is cut off", token(having(nbf=NOW + 0.9)))
+    accepted("nbf with a fraction that is cut off", token(having(nbf=NOW + LEEWAY + 0.9)))
     accepted("nbf as a string", token(having(nbf=str(NOW))))
     refused(decode, "nbf null", token(having(nbf=None)))
     refused(decode, "nbf a word", token(having(nbf="tomorrow")))
-    refused(early, "iat in a second", token(having(iat=NOW + 1)))
+    refused(early, "iat in a minute and a second", token(having(iat=NOW + LEEWAY + 1)))
+    accepted("iat in a minute, by the clock of another machine", token(having(iat=NOW + LEEWAY)))
+    accepted("iat in a minute, by a clock with fractions", token(having(iat=NOW + LEEWAY)), now=NOW + 0.5)
     accepted("iat now", token(having(iat=NOW)))
     accepted("no iat", token(without("iat")))
     for value in each(None, "today", [], {}):
         refused("InvalidIssuedAtError", f"iat {value!r}", token(having(iat=value)))
-    refused(early, "iat is looked at before exp", token(having(iat=NOW + 1, exp=NOW - 1)))
+    refused(early, "iat is looked at before exp", token(having(iat=NOW + LEEWAY + 1, exp=NOW - 1)))
 
 
 def add_audiences() -> None:

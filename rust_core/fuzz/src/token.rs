@@ -107,7 +107,7 @@ fn expected(token: &str) -> Option<Identity> {
     let claims = object(&decoded(payload)?)?;
     let now = f64::from(NOW);
     for name in ["iat", "nbf"] {
-        if claims.get(name).is_some_and(|value| seconds(value).is_none_or(|time| time > now)) {
+        if claims.get(name).is_some_and(|value| seconds(value).is_none_or(|time| time > now + 60.0)) {
             return None;
         }
     }
