@@ -17,6 +17,7 @@ __all__ = [
     "PREFIX",
     "cookie_name",
     "database_url",
+    "given",
     "networks",
     "origins",
     "parse",
@@ -49,7 +50,7 @@ def read(environ: Mapping[str, str], dotenv: Path | None, fields: Sequence[str])
     Raises:
         ConfigurationError: a name with our prefix is unknown, or the file cannot be read.
     """
-    found = _from_file(dotenv) | dict(environ)
+    found = given(environ, dotenv)
     by_variable = {variable(field): field for field in fields}
     for name in sorted(found):
         if name.startswith(PREFIX) and name not in by_variable:
@@ -59,6 +60,11 @@ def read(environ: Mapping[str, str], dotenv: Path | None, fields: Sequence[str])
         for name, field in by_variable.items()
         if name in found and (found[name].strip() or _SECRET.search(field))
     }
+
+
+def given(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, str]:
+    """All variables of `environ`, and of the file `dotenv` those that it has not. ConfigurationError: unreadable."""
+    return _from_file(dotenv) | dict(environ)
 
 
 def parse(name: str, text: str, kind: Any) -> object:  # noqa: ANN401  # any type that a field can have

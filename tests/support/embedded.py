@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -61,8 +61,8 @@ async def query(url: str, statement: str) -> object:
 
 
 @asynccontextmanager
-async def running(data_dir: Path) -> AsyncIterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(data_dir)
+async def running(data_dir: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(data_dir, settings=settings)
     server.start()
     try:
         await server.wait_ready()

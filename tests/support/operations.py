@@ -148,6 +148,7 @@ BOOKKEEPING = [
     _call(message_log.mark_delivered, [Proof(f"past-{n}", 1, 3) for n in range(1, 35)], rows=100),
     _call(message_log.delete_old, 30, 100, rows=100),
     _call(nodes.renew, "live"),
+    _call(nodes.count),
     _call(nodes.find_lapsed, 0.0),
     _call(nodes.time_out_connections, "dead", 100, rows=100),
     _call(nodes.end, "live"),
@@ -198,6 +199,8 @@ WHOLE = {
     "count_except": "asked once, when a demo starts",
     "role_of": "asks for nothing but who is asking",
     "grant": "reads the catalogue, when a database is migrated",
+    "missing": "reads the catalogue, when a doctor asks",
+    "fitness_of": "reads no table of the application",
 }
 """Functions that read whole tables by their nature, and why they may.
 

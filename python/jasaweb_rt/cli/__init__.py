@@ -11,6 +11,7 @@ from jasaweb_rt.cli.bench import bench
 from jasaweb_rt.cli.check import check
 from jasaweb_rt.cli.common import EXIT_CODE_OF_ERRORS
 from jasaweb_rt.cli.database_url import database_url
+from jasaweb_rt.cli.doctor import doctor
 from jasaweb_rt.cli.listen import listen
 from jasaweb_rt.cli.migrate import migrate
 from jasaweb_rt.cli.notify import notify
@@ -66,5 +67,5 @@ def _say(error: object) -> None:
     click.echo(f"Error: {sentence}{'' if sentence.endswith('?') else '.'}", err=True)
 
 
-for command in (serve, migrate, database_url, token, notify, listen, trace, check, bench):
+for command in (serve, migrate, database_url, token, notify, listen, trace, check, doctor, bench):
     main.add_command(command)

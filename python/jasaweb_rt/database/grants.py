@@ -11,7 +11,7 @@ import msgspec
 
 from jasaweb_rt.exceptions import MigrationError
 
-__all__ = ["RIGHTS", "Right", "grant", "role_of"]
+__all__ = ["RIGHTS", "Right", "grant", "missing", "role_of"]
 
 
 class Right(msgspec.Struct, frozen=True):
@@ -95,20 +95,24 @@ async def grant(connection: asyncpg.Connection, role: str) -> list[str]:
         MigrationError: there is no such role, or `connection` may not give a right away; nothing was granted.
     """
     async with connection.transaction():
-        statements = await _missing(connection, role)
+        statements = await missing(connection, role)
         for statement in statements:
             try:
                 await connection.execute(statement)
             except asyncpg.InsufficientPrivilegeError as error:
                 raise MigrationError(f"{error.message}; have whoever owns it run: {statement}") from error
         # Who has a right but may not pass it on gets a warning from GRANT, and no error.
-        if lacking := await _missing(connection, role):
+        if lacking := await missing(connection, role):
             raise MigrationError(f"Not all rights were granted; have whoever owns it run: {'; '.join(lacking)}")
     return statements
 
 
-async def _missing(connection: asyncpg.Connection, role: str) -> list[str]:
-    """The statements that `role` still needs."""
+async def missing(connection: asyncpg.Connection, role: str) -> list[str]:
+    """The statements by which `role` would get what of `RIGHTS` it has not; the database must be migrated.
+
+    Raises:
+        MigrationError: there is no such role.
+    """
     try:
         rows = await connection.fetch(
             _MISSING,

@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 MIGRATION_LOCK: Final = 0x6A61736177656203
 """Advisory lock of whoever migrates: "jasaweb", 3."""
 
-_OLDEST_POSTGRES = 14
+OLDEST_POSTGRES: Final = 14
+"""Its major version."""
 # By table: its triggers, and the mend where the table was made anew. The first mend includes the second.
 _TRIGGERS: Final = (
     (
@@ -187,10 +188,10 @@ async def _connect(url: str) -> asyncpg.Connection:
         server_settings={"search_path": "pg_catalog"},
     )
     version = connection.get_server_version()
-    if version.major < _OLDEST_POSTGRES:
+    if version.major < OLDEST_POSTGRES:
         await _close(connection)
         raise MigrationError(
-            f"{describe(url)} is version {version.major}; PostgreSQL {_OLDEST_POSTGRES} or newer is needed"
+            f"{describe(url)} is version {version.major}; PostgreSQL {OLDEST_POSTGRES} or newer is needed"
         )
     return connection
 

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-__all__ = ["end", "find_lapsed", "renew", "time_out_connections"]
+__all__ = ["count", "end", "find_lapsed", "renew", "time_out_connections"]
 
 
 async def renew(connection: asyncpg.Connection, node_id: str) -> bool:
@@ -28,6 +28,11 @@ async def renew(connection: asyncpg.Connection, node_id: str) -> bool:
 async def end(connection: asyncpg.Connection, node_id: str) -> None:
     """Gives a node's lease back."""
     await connection.execute("delete from jasaweb_rt.nodes where node_id = $1", node_id)
+
+
+async def count(connection: asyncpg.Connection) -> int:
+    """How many servers hold a lease."""
+    return int(await connection.fetchval("select count(*) from jasaweb_rt.nodes where not lapsed"))
 
 
 async def find_lapsed(connection: asyncpg.Connection, lease_seconds: float) -> list[str]:
