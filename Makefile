@@ -103,7 +103,7 @@ test: test-rust test-python ## builds everything and runs every test
 test-rust:
 	cargo test --locked --workspace
 
-test-python: $(VENV)/.core-dev $(VENV)/.browser $(NPM)/node_modules/.installed echo-server
+test-python: $(VENV)/.core-dev $(VENV)/.browser $(NPM)/node_modules/.installed build/proxies/.unpacked echo-server
 ifdef PYTEST_ARGS
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
@@ -193,6 +193,15 @@ $(VENV)/.core-dev: $(VENV)/.dev $(CORE_SOURCES)
 $(VENV)/.browser: $(VENV)/.dev
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
 	  || { echo "chromium is missing; install it (Debian: apt-get install chromium) for the browser tests" >&2; exit 1; }
+	touch $@
+
+# nginx and Caddy for the tests: the system's, or Debian's packages, unpacked here and not installed, for that would start
+# them. Where that may not be done, their tests are skipped.
+build/proxies/.unpacked:
+	mkdir -p $(@D)
+	@{ command -v nginx && command -v caddy; } >/dev/null || { cd $(@D) && apt-get update -qq \
+	  && apt-get -o APT::Sandbox::User=root download -qq nginx caddy && for package in *.deb; do dpkg-deb -x $$package . || exit 1; done && rm -- *.deb; } \
+	  || echo "nginx or caddy is missing; install them (Debian: apt-get install nginx caddy) for the tests of proxies" >&2
 	touch $@
 
 # What the browser tests load into their pages, React and axe-core, in the versions of the lock file.
