@@ -180,7 +180,8 @@ async def test_of_many_who_were_active_those_furthest_behind_are_noted_first(
 
         async def both_noted() -> None:
             while len(moved) < 2:
-                await anna.send("{}"), await budi.send("{}")
+                await anna.send("{}")
+                await budi.send("{}")
                 last = await connection.fetch(activity)
                 await recorder.record()
                 now = await connection.fetch(activity)
