@@ -8,7 +8,11 @@ from jasaweb_rt.messages import Envelope, Payload
 
 _Frame: TypeAlias = str | bytes | Payload | Envelope
 __all__ = [
+    "AppEvent",
     "ClientFrame",
+    "ClusterClient",
+    "ClusterEvent",
+    "ClusterStats",
     "Connected",
     "ConnectionInfo",
     "Disconnected",
@@ -95,6 +99,25 @@ class SyncRequest:
     """The session that the connection stands for, by the claim `sid` of its token."""
 
 @final
+class ClusterEvent:
+    """The link to the other nodes has changed, or something may have been lost on it.
+
+    After each, what is durable is to be compared with the database, once `fence` has returned true. Trouble of one kind
+    is told four times a second at most.
+    """
+
+    connected: bool
+    """Whether the node is linked to NATS, and hears its own echo, now."""
+    reason: str
+    """What happened, for the log."""
+
+@final
+class AppEvent:
+    """What a server gave to `publish_event`."""
+
+    data: bytes
+
+@final
 class LogRecord:
     """A log record of the core."""
 
@@ -102,7 +125,7 @@ class LogRecord:
     target: str
     message: str
 
-_Event: TypeAlias = Connected | Disconnected | ClientFrame | SyncRequest | LogRecord
+_Event: TypeAlias = Connected | Disconnected | ClientFrame | SyncRequest | ClusterEvent | LogRecord
 
 @final
 class HandshakeRefusals:
@@ -197,6 +220,44 @@ class Drops:
     """Records for `take_progress` that nobody took in time."""
 
 @final
+class ClusterStats:
+    """How things stand with the other nodes, and what was counted of it since `start`."""
+
+    connected: bool
+    """Whether the node is linked to NATS and hears its own echo, which is sent every 2 s; two may not be missing."""
+    subscriptions: int
+    """Users whose frames the node hears now: those that are connected, and for 2 s those who were."""
+    silent: int
+    """Subscriptions that did not echo, were made anew, and have not echoed since. All are tried, in 5 minutes."""
+    outbox_bytes: int
+    """Bytes that wait to leave for other nodes now, 64 MiB at most."""
+
+    published: int
+    """Messages that were handed to NATS for other nodes, one for each user or audience."""
+    received: int
+    """Messages of other nodes that came."""
+    dropped_unlinked: int
+    """Messages for other nodes that were dropped because there was no link."""
+    dropped_too_large: int
+    """Messages for other nodes that were dropped because NATS takes none of their size (its `max_payload`, 1 MiB)."""
+    dropped_overloaded: int
+    """Messages of other nodes that were dropped because a shard, or the queue of events, was full."""
+    refused: int
+    """Calls that raised `OverloadedError` because too much waited to leave, `publish` and its like too."""
+    malformed: int
+    """Messages on our subjects that could not be read, or are of another version."""
+    subscribed: int
+    """Users that the node began to hear."""
+    unsubscribed: int
+    """Users that the node left off hearing."""
+    links: int
+    """Links to NATS that were made, the first among them."""
+    slow_consumers: int
+    """Messages that were lost because a subscription was not read fast enough."""
+    silenced: int
+    """Subscriptions that were found silent, and made anew."""
+
+@final
 class Stats:
     """What the core has counted since `start`, and how things stand. Each number is of about the same moment."""
 
@@ -223,7 +284,8 @@ class Stats:
     http_refusals: HttpRefusals
 
     frames_published: int
-    """Frames that were sent or published, each once for each user or audience that it was for."""
+    """Frames that were sent or published, each once for each user or audience that it was for; those that came from
+    other nodes too."""
     frames_encoded: int
     """Messages that were encoded, each once whatever its receivers. By `deliveries`: encodes per delivery."""
     deliveries: int
@@ -260,6 +322,9 @@ class Stats:
     publish_to_write: Histogram
     """Writes that carried a frame of yours, by the time from the call that sent or published the oldest one in it to
     the write's return. None counts as quicker than it was, or as slower by more than 15 further writes take."""
+
+    cluster: ClusterStats | None
+    """`None` where there are no other nodes: no `nats_url` was given."""
 
 @final
 class ConnectionInfo:
@@ -302,6 +367,12 @@ class FanoutServer:
     With `tls_cert` and `tls_key`, PEM files that are read again when they change, it speaks TLS alone. ValueError names
     the argument that cannot be used: files that cannot be read, are not PEM, or do not belong together among them.
     A frame is `str`, `bytes` (UTF-8), or a message struct of `jasaweb_rt.messages`.
+
+    With `nats_url`, URLs of NATS servers (`nats://` or `tls://`, with `user:password@`, `token@` or neither), it is a
+    node of a cluster: what is sent here reaches the connections of every node, and `drain_events` tells of trouble.
+    `nats_credentials` is a file with an nkey seed, or of the kind `.creds`; `nats_ca` a PEM file of authorities, with
+    which NATS has to speak TLS. A NATS that cannot be reached is no error: it is tried again, and a `ClusterEvent`
+    names the setting.
     """
 
     def __new__(
@@ -332,6 +403,9 @@ class FanoutServer:
         tls_key: str | PathLike[str] | None = None,
         app_socket: str | None = None,
         sync: bool = False,
+        nats_url: Sequence[str] = ...,
+        nats_credentials: str | PathLike[str] | None = None,
+        nats_ca: str | PathLike[str] | None = None,
     ) -> FanoutServer: ...
     def start(self) -> None:
         """Listens and returns.
@@ -355,7 +429,10 @@ class FanoutServer:
         """First part of every connection id of this server; new with each `FanoutServer`."""
 
     def broadcast_to_user(self, user_id: str, frame: _Frame) -> int:
-        """Returns how many connections it was queued to."""
+        """Returns how many connections of this node it was queued to; so do the others.
+
+        OverloadedError: too much waits already, here or for other nodes, and nobody got it.
+        """
 
     def broadcast_to_users(self, user_ids: Sequence[str], frame: _Frame) -> int: ...
     def broadcast_to_admins(self, frame: _Frame) -> int: ...
@@ -363,10 +440,25 @@ class FanoutServer:
     def broadcast_to_all(self, frame: _Frame) -> int: ...
     def broadcast_many(self, items: Sequence[tuple[str, _Frame]]) -> int: ...
     def send(self, connection_id: str, frame: _Frame) -> int:
-        """To one connection: 1, or 0 where it is not open."""
+        """To one connection: 1 where it is open here, or was handed on to the node that has it; else 0."""
 
     def disconnect(self, connection_id: str, code: int = 4500) -> bool:
-        """Closes a connection, by 1000, 1008, 1011, 1013, 4001 or 4500; false where it is not open."""
+        """Closes a connection, by 1000, 1008, 1011, 1013, 4001, 4004 or 4500; false where it is not open.
+
+        True too where it is another node's, and was handed on to it.
+        """
+
+    def publish_event(self, data: bytes) -> bool:
+        """For one of the `ClusterClient`s that listen to events, if there are any; false where there is no link."""
+
+    def fence(self, timeout_seconds: float) -> bool:
+        """Waits until NATS has taken all that was sent, and all subscriptions that were asked for, before the call.
+
+        A `SyncRequest` is told after its user's subscription was asked for, so what is published from a true fence on
+        reaches that session. False: there is no link, it was lost meanwhile, or the time is up. It does not see that a
+        link was lost and made again between a `publish` and the fence; a `ClusterEvent` on every node tells of that.
+        True at once without `nats_url`.
+        """
 
     def stats(self) -> Stats:
         """Reads the counters. It waits for nobody, and works after `stop` too."""
@@ -400,10 +492,13 @@ class FanoutServer:
     def publish(self, items: Sequence[tuple[str, int, int, _Frame]]) -> int:
         """Durable frames, each `(user_id, seq, rev, frame)`: a session gets its user's in `seq` order, each once."""
 
-    def publish_read(self, items: Sequence[tuple[str, int, _Frame]]) -> int:
-        """`read` frames, each `(user_id, rev, frame)`; one with a `rev` older than the session's is dropped."""
+    def publish_read(self, items: Sequence[tuple[str, int, _Frame]], *, local: bool = False) -> int:
+        """`read` frames, each `(user_id, rev, frame)`; one with a `rev` older than the session's is dropped.
 
-    def announce_heads(self, items: Sequence[tuple[str, int]]) -> None:
+        `local`: for this node's connections alone, as for what was found out about them; so below.
+        """
+
+    def announce_heads(self, items: Sequence[tuple[str, int]], *, local: bool = False) -> None:
         """Each `(user_id, head_seq)` as committed: sessions that are behind ask for what they lack."""
 
     def answer_sync(
@@ -450,6 +545,58 @@ class FanoutServer:
 
     def set_draining(self, draining: bool) -> None:
         """While true, new connections are refused with 503; open ones stay."""
+
+@final
+class ClusterClient:
+    """Publishes to the connections of a cluster's servers, from a program that is none of them.
+
+    The arguments are those of `FanoutServer`. Everything but `connect` raises ServerStoppedError before that and after
+    `close`. While there is no link, what is sent is dropped and counted, and the link is tried again.
+    """
+
+    def __new__(
+        cls,
+        nats_url: Sequence[str],
+        nats_credentials: str | PathLike[str] | None = None,
+        nats_ca: str | PathLike[str] | None = None,
+    ) -> ClusterClient: ...
+    def connect(self, timeout: float = 10.0) -> None:
+        """Returns once there is a link. ConnectionError: not in so many seconds; it goes on trying all the same."""
+
+    def close(self) -> None:
+        """Sends what waits, and ends the link; within 3 s."""
+
+    def broadcast_to_user(self, user_id: str, frame: _Frame) -> None:
+        """OverloadedError, here and below: too much waits to leave."""
+
+    def broadcast_to_users(self, user_ids: Sequence[str], frame: _Frame) -> None: ...
+    def broadcast_many(self, items: Sequence[tuple[str, _Frame]]) -> None: ...
+    def broadcast_to_admins(self, frame: _Frame) -> None: ...
+    def broadcast_to_clients(self, frame: _Frame) -> None: ...
+    def broadcast_to_all(self, frame: _Frame) -> None: ...
+    def send(self, connection_id: str, frame: _Frame) -> int:
+        """To one connection: 1 where it was handed on to its node, 0 where there is no link or the id is none."""
+
+    def disconnect(self, connection_id: str, code: int = 4500) -> bool:
+        """Closes a connection, by a code of `FanoutServer.disconnect`; false as with `send`."""
+
+    def fence(self, timeout_seconds: float) -> bool:
+        """As `FanoutServer.fence`."""
+
+    def listen_to_events(self) -> None:
+        """From now on `drain_events` tells what servers gave to `publish_event`.
+
+        Each event reaches one of those that listen. Events beyond what may wait are dropped and counted.
+        """
+
+    def stats(self) -> ClusterStats:
+        """How things stand."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while events wait."""
+
+    def drain_events(self, limit: int = 4096) -> list[AppEvent | ClusterEvent | LogRecord]:
+        """Takes events, oldest first."""
 
 @final
 class LoadReport:

@@ -111,6 +111,7 @@ impl CloseReason {
             1011 => Self::InternalError,
             1013 => Self::TryAgainLater,
             4001 => Self::SessionExpired,
+            4004 => Self::Replaced,
             4500 => Self::Administrator,
             _ => return None,
         })

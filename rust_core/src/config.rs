@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::error::Error;
+use crate::{cluster::ClusterOptions, error::Error};
 
 /// Which pages may open a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Config {
     pub ping_interval: Duration,
     /// Time that a peer has to answer a ping before it is closed with 4003.
     pub pong_timeout: Duration,
+    /// How to reach the other nodes; `None`: there are none.
+    pub cluster: Option<ClusterOptions>,
     /// Every message goes back to its sender, a binary one too, and there is no welcome: so a suite can judge how the
     /// protocol is kept. No program that serves users sets it.
     pub echo: bool,
@@ -115,6 +117,7 @@ impl Config {
             coalesce: Duration::from_millis(10),
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
+            cluster: None,
             echo: false,
         }
     }

@@ -48,6 +48,12 @@ pub enum Error {
     /// A shard did not answer in time: it is far behind, or has just lost its sessions by a panic.
     #[error("a shard did not answer in time: try again later")]
     NoAnswer,
+    /// NATS could not be reached in time.
+    #[error("cannot reach NATS: {reason}")]
+    Unlinked {
+        /// What the last try ended with, and the setting that may mend it.
+        reason: String,
+    },
     /// A frame is not valid UTF-8, so no text frame can carry it (RFC 6455 section 5.6).
     #[error("a frame must be valid UTF-8")]
     NotUtf8,

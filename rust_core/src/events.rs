@@ -26,7 +26,8 @@ pub const MAX_EVENTS: usize = 65_536;
 /// Ends of connections have as much room again, for the snapshot no longer knows how a connection ended.
 const MAX_EVENTS_WITH_ENDS: usize = 2 * MAX_EVENTS;
 
-/// Bytes of client frames that may wait. Beyond it they are handed back, and nothing else is.
+/// Bytes of client frames, and of what nodes tell programs, that may wait. Beyond it they are handed back, and nothing
+/// else is.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
 
 /// How a connection ended, as the connection table names it.
@@ -129,6 +130,19 @@ pub enum Event {
         /// The session that it stands for, where its token named one.
         session_id: Option<SessionId>,
     },
+    /// The link to the other nodes has changed, or something may have been lost on it: what is durable is to be compared
+    /// with the database.
+    Cluster {
+        /// Whether there is a link now.
+        connected: bool,
+        /// What happened.
+        reason: String,
+    },
+    /// What a node told the programs that listen to events.
+    App {
+        /// As it was given.
+        data: Bytes,
+    },
     /// A log record.
     Log {
         /// How grave it is.
@@ -142,7 +156,10 @@ pub enum Event {
 
 impl Event {
     fn frame_bytes(&self) -> usize {
-        if let Self::ClientFrame { frame, .. } = self { frame.len() } else { 0 }
+        match self {
+            Self::ClientFrame { frame: bytes, .. } | Self::App { data: bytes } => bytes.len(),
+            _ => 0,
+        }
     }
 
     /// How many events may wait before this one.

@@ -96,6 +96,12 @@ impl Frame {
         &self.wire
     }
 
+    /// The text of a message that [`Self::text`] made; `None` for any other.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        if opcode(&self.wire) == TEXT { std::str::from_utf8(payload(&self.wire)).ok() } else { None }
+    }
+
     /// The frame as it is published at this moment.
     pub(crate) fn stamped(mut self, stamp: Stamp) -> Self {
         self.stamp = Some(stamp);

@@ -1,4 +1,4 @@
-//! The handle through which everything is published: it knows which shard owns a user and hands the frame over.
+//! The handle to this node's connections: it knows which shard owns a user and hands the frame over.
 //!
 //! All connections of a user live on one shard, so a send to a user goes to one shard and keeps its order; a broadcast
 //! goes once to each. Every call returns how many connections it was queued to, and blocks on nothing.
@@ -276,6 +276,11 @@ impl Hub {
     #[must_use]
     pub fn total(&self) -> usize {
         self.0.index.total()
+    }
+
+    /// Whether the user has an open connection.
+    pub(crate) fn has_user(&self, user_id: &str) -> bool {
+        self.0.index.has(user_id)
     }
 
     /// Users with an open connection.

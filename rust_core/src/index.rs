@@ -22,6 +22,13 @@ const PARTS: usize = 64;
 
 type Users = HashMap<Arc<str>, usize, RandomState>;
 
+/// Is told when users come and leave.
+pub(crate) trait Watch: std::fmt::Debug + Send + Sync {
+    /// A user's first connection was entered, or the last one has left: whichever, [`Index::find`] knows. No lock of the
+    /// index is held.
+    fn changed(&self, user_id: &Arc<str>);
+}
+
 /// Who is connected.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -30,16 +37,18 @@ pub(crate) struct Index {
     connections: [RwLock<HashSet<u64, RandomState>>; PARTS],
     total: AtomicUsize,
     roles: [AtomicUsize; 2],
+    watch: Option<Arc<dyn Watch>>,
 }
 
 impl Index {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(watch: Option<Arc<dyn Watch>>) -> Self {
         Self {
             hasher: RandomState::default(),
             users: std::array::from_fn(|_| RwLock::default()),
             connections: std::array::from_fn(|_| RwLock::default()),
             total: AtomicUsize::new(0),
             roles: Default::default(),
+            watch,
         }
     }
 
@@ -56,6 +65,11 @@ impl Index {
 
     pub(crate) fn is_open(&self, number: u64) -> bool {
         self.connections[number as usize / 256 % PARTS].read().contains(&number)
+    }
+
+    /// Whether the user has a connection.
+    pub(crate) fn has(&self, user_id: &str) -> bool {
+        self.users[self.part(user_id)].read().contains_key(user_id)
     }
 
     /// Connections in all.
@@ -75,7 +89,15 @@ impl Index {
 
     /// Enters a connection; it is counted until the result is dropped.
     pub(crate) fn enter(self: &Arc<Self>, user_id: &Arc<str>, number: u64) -> Membership {
-        *self.users[self.part(user_id)].write().entry(Arc::clone(user_id)).or_default() += 1;
+        let is_first = {
+            let mut users = self.users[self.part(user_id)].write();
+            let count = users.entry(Arc::clone(user_id)).or_default();
+            *count += 1;
+            *count == 1
+        };
+        if is_first && let Some(watch) = &self.watch {
+            watch.changed(user_id);
+        }
         self.connections[number as usize / 256 % PARTS].write().insert(number);
         self.total.fetch_add(1, Relaxed);
         Membership { index: Arc::clone(self), user_id: Arc::clone(user_id), number, role: Cell::new(None) }
@@ -130,6 +152,10 @@ impl Drop for Membership {
             *count -= 1;
             if *count == 0 {
                 users.remove(&self.user_id);
+                drop(users);
+                if let Some(watch) = &self.index.watch {
+                    watch.changed(&self.user_id);
+                }
             }
         }
     }
@@ -141,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_user_is_known_while_one_connection_is() {
-        let index = Arc::new(Index::new());
+        let index = Arc::new(Index::new(None));
         let user: Arc<str> = "user-1".into();
         let first = index.enter(&user, 256);
         let second = index.enter(&user, 512);
@@ -152,7 +178,27 @@ mod tests {
         assert_eq!((index.total(), index.with_role(Role::Admin)), (1, 0));
         assert!(index.is_open(256) && !index.is_open(512));
         drop(first);
-        assert!(index.find("user-1").is_none());
+        assert!(index.find("user-1").is_none() && !index.has("user-1"));
         assert_eq!(index.users(), 0);
+    }
+
+    #[derive(Debug, Default)]
+    struct Seen(crate::locks::Mutex<Vec<Arc<str>>>);
+
+    impl Watch for Seen {
+        fn changed(&self, user_id: &Arc<str>) {
+            self.0.lock().push(Arc::clone(user_id));
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_connection_of_a_user_are_told() {
+        let seen = Arc::new(Seen::default());
+        let index = Arc::new(Index::new(Some(Arc::clone(&seen) as Arc<dyn Watch>)));
+        let user: Arc<str> = "user-1".into();
+        let connections = [index.enter(&user, 256), index.enter(&user, 512)];
+        assert_eq!(seen.0.lock().len(), 1);
+        drop(connections);
+        assert_eq!(seen.0.lock().len(), 2);
     }
 }

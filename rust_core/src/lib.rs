@@ -24,7 +24,8 @@
 //! - [`admission`]: how many connections, how fast, and from where; `intake`: what happens where descriptors are short;
 //! - [`http_limits`]: the limits of plain HTTP, with [`request_body`] and [`patience`] for what comes or is taken too
 //!   slowly;
-//! - [`hub`]: the handle through which everything is published; it knows which shard owns a user;
+//! - [`bus`]: the handle through which everything is published, to this node and the others; [`cluster`]: the way there;
+//! - [`hub`]: this node's part of it; it knows which shard owns a user;
 //! - [`shard`]: a thread that owns its users' sessions outright;
 //! - [`session`]: one connection's reader, limits, heartbeat and close; [`transport`]: the socket under the protocol;
 //! - [`events`]: the bounded queue through which the embedding program is told; [`progress`]: what it asks for, how far
@@ -33,18 +34,21 @@
 //!
 //! # The way of a frame
 //!
-//! `Hub::publish*` → the owning shard's command queue → send queues of the user's sessions → one `writev` per session. A
+//! `Bus::publish*` → `Hub::publish*`, and NATS where there are other nodes → the owning shard's command queue → send queues of the user's sessions → one `writev` per session. A
 //! broadcast is queued to nobody: the shard goes round its sessions and writes to each what it has not seen.
 //! Nothing on that way takes a lock or copies the frame; a shard that needs the deflated form of a message while another
 //! makes it waits for that. The only locks of the crate guard the hub's small index (user → number of connections), the
-//! event queue, the progress log and the admission counters; none is ever held while another is taken.
+//! event queue, the progress log, the admission counters and what the cluster's tasks share with callers; none is ever
+//! held while another is taken, but for the list of ready subscriptions while their table is (`cluster::inlet`).
 
 mod address_counts;
 pub mod admission;
 mod answer;
 mod app_socket;
+pub mod bus;
 pub mod clock;
 pub mod close;
+pub mod cluster;
 pub mod command;
 pub mod config;
 mod connect_rate;

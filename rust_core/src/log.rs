@@ -14,6 +14,9 @@ use tracing::{
 
 use crate::events::{Event, EventQueue};
 
+/// The NATS client says each step of each try, and its errors are told to us by other means.
+const NATS_CLIENT: &str = "async_nats";
+
 /// A subscriber that writes into the event queue, from level INFO up. It keeps no spans.
 struct ToEvents(Arc<EventQueue>);
 
@@ -33,7 +36,7 @@ pub(crate) fn enter_thread(dispatch: &Dispatch) {
 
 impl Subscriber for ToEvents {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO
+        *metadata.level() <= Level::INFO && !metadata.target().starts_with(NATS_CLIENT)
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

@@ -1,8 +1,8 @@
 //! Owns the threads: start, drain, stop.
 //!
 //! A stop goes in this order: the front door takes no more connections; every session is closed with 1001 and a time to
-//! come back; when they have gone, or the time is up, the shards end, and last the front door, whose open HTTP
-//! exchanges had the same time to finish.
+//! come back; when they have gone, or the time is up, the shards end; then what waits for other nodes is sent; and last
+//! the front door ends, whose open HTTP exchanges had the same time to finish.
 
 use std::{
     net::SocketAddr,
@@ -16,7 +16,9 @@ use tokio::{runtime::Runtime, sync::mpsc::unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    bus::Bus,
     clock::Clock,
+    cluster::{self, Cluster},
     config::{self, Config},
     error::Error,
     events::EventQueue,
@@ -34,10 +36,14 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 /// How long the front door's runtime may take to end after the drain.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
 
+/// The least time that what waits for other nodes has, of the second that a stop may take beyond the drain.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 /// A running server. It must be stopped: dropping it stops it without a drain.
 #[derive(Debug)]
 pub struct Server {
     hub: Hub,
+    bus: Bus,
     address: SocketAddr,
     owner: u32,
     front_door: Arc<FrontDoor>,
@@ -49,6 +55,7 @@ struct Running {
     shards: Vec<JoinHandle<()>>,
     runtime: Runtime,
     serving: tokio::task::JoinHandle<Result<(), Error>>,
+    cluster: Option<cluster::Tasks>,
     /// Ends the front door's accepting.
     stop: CancellationToken,
     /// Cuts the HTTP exchanges that are still open.
@@ -70,7 +77,8 @@ impl Server {
         let listener = front_door::bind(&config)?;
         let address = listener.local_addr().map_err(Error::Start)?;
         let config = Arc::new(config);
-        let index = Arc::new(Index::new());
+        let cluster = config.cluster.as_ref().map(|_| Cluster::new(&node_id, Arc::clone(events))).transpose()?;
+        let index = Arc::new(Index::new(cluster.as_ref().map(Cluster::watch)));
         let dispatch = log::dispatch(events);
 
         let mut handles = Vec::with_capacity(config.workers);
@@ -106,15 +114,25 @@ impl Server {
             .enable_all()
             .build()
             .map_err(Error::Start)?;
+        let tasks = cluster.as_ref().zip(config.cluster.clone()).map(|(cluster, options)| {
+            cluster.start(options, Some(hub.clone()), config.compress_min_bytes, runtime.handle())
+        });
+        let bus = Bus::new(hub.clone(), cluster);
         let joining = hub.clone();
         let front_door = Arc::new(FrontDoor::new(Arc::clone(&config), tls, move |admitted| joining.join(admitted)));
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let serving = runtime.spawn(Arc::clone(&front_door).serve(listener, stop.clone(), cut.clone()));
-        let running = Mutex::new(Some(Running { shards, runtime, serving, stop, cut }));
-        Ok(Self { hub, address, owner: std::process::id(), front_door, running })
+        let running = Mutex::new(Some(Running { shards, runtime, serving, cluster: tasks, stop, cut }));
+        Ok(Self { hub, bus, address, owner: std::process::id(), front_door, running })
     }
 
-    /// The handle to publish through. Refused in a fork of the process that started the server: it has no threads.
+    /// The handle to publish through, to this node and all others. Refused as [`Self::hub`] is.
+    pub fn bus(&self) -> Result<&Bus, Error> {
+        self.hub().map(|_| &self.bus)
+    }
+
+    /// The handle to this node's connections. Refused in a fork of the process that started the server: it has no
+    /// threads.
     pub fn hub(&self) -> Result<&Hub, Error> {
         if std::process::id() == self.owner { Ok(&self.hub) } else { Err(Error::Forked { owner: self.owner }) }
     }
@@ -188,6 +206,10 @@ impl Server {
             if shard.join().is_err() {
                 tracing::error!("a shard's thread ended by a panic");
             }
+        }
+        if let Some(cluster) = running.cluster {
+            let left = deadline.saturating_duration_since(Instant::now()).max(LAST_WORDS);
+            running.runtime.block_on(cluster.stop(left));
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let served = running.runtime.block_on(async {

@@ -45,7 +45,7 @@ pub(crate) fn parts(config: Config) -> (Parts, ShardHandle) {
         counters: Arc::clone(&handle.counters),
         backlog: Arc::clone(&handle.backlog),
         clock: Clock::start(),
-        index: Arc::new(Index::new()),
+        index: Arc::new(Index::new(None)),
         node_id: "node".into(),
         commands: receiver,
     };

@@ -18,6 +18,16 @@ class TcpRelay:
         """Where new connections are led."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    def pause(self) -> None:
+        """Takes nothing more from either side, whose buffers fill; what was taken is still passed on."""
+        self._flowing.clear()
+
+    def resume(self) -> None:
+        """Goes on after `pause`."""
+        self._flowing.set()
 
     async def start(self) -> None:
         """Listens; after `cut`, on the same port again."""
@@ -58,6 +68,7 @@ class TcpRelay:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
+            await self._flowing.wait()
             writer.write(data)
             await writer.drain()
         with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ const USER: &str = "user-1";
 /// Where a count is ever wrong, which is what it looks for; the same goes for the others.
 pub fn of_one_user() {
     explore(|| {
-        let index = Arc::new(Index::new());
+        let index = Arc::new(Index::new(None));
         let threads: Vec<_> = [256, 512]
             .into_iter()
             .map(|number| {
@@ -49,7 +49,7 @@ pub fn of_one_user() {
 /// As [`of_one_user`] does.
 pub fn of_roles() {
     explore(|| {
-        let index = Arc::new(Index::new());
+        let index = Arc::new(Index::new(None));
         let threads: Vec<_> = [(256, "user-1"), (512, "user-2")]
             .into_iter()
             .map(|(number, user)| {

@@ -2,7 +2,7 @@
 
 use pyo3::{
     create_exception,
-    exceptions::{PyException, PyOSError, PyRuntimeError, PyValueError},
+    exceptions::{PyConnectionError, PyException, PyOSError, PyRuntimeError, PyValueError},
     prelude::*,
 };
 
@@ -33,6 +33,7 @@ impl From<Error> for PyErr {
             },
             Error::AlreadyStarted => PyRuntimeError::new_err(text),
             Error::NotStarted | Error::Stopped | Error::Forked { .. } => ServerStoppedError::new_err(text),
+            Error::Unlinked { .. } => PyConnectionError::new_err(text),
             Error::Overloaded { .. } | Error::NoAnswer => OverloadedError::new_err(text),
         }
     }

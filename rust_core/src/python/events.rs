@@ -58,6 +58,19 @@ impl SyncRequest {
     }
 }
 
+/// The link to the other nodes has changed, or something may have been lost on it.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct ClusterEvent {
+    connected: bool,
+    reason: String,
+}
+
+/// What a node told the programs that listen to events.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct AppEvent {
+    data: Py<PyBytes>,
+}
+
 /// A log record of the core.
 #[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
 pub(super) struct LogRecord {
@@ -112,6 +125,8 @@ pub(super) fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
             let session_id = session_id.map(|id| id.to_string());
             Py::new(py, SyncRequest { connection_id, user_id, after, epoch, first, session_id })?.into_any()
         }
+        Event::Cluster { connected, reason } => Py::new(py, ClusterEvent { connected, reason })?.into_any(),
+        Event::App { data } => Py::new(py, AppEvent { data: PyBytes::new(py, &data).unbind() })?.into_any(),
         Event::Log { level, target, message } => {
             let level = match level {
                 tracing::Level::ERROR => "ERROR",

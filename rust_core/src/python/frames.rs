@@ -6,14 +6,14 @@ use pyo3::{
     types::{PyBytes, PyString},
 };
 
-use crate::{error::Error, frame::Frame, hub::Hub};
+use crate::{bus::Bus, error::Error, frame::Frame};
 
 static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// A frame from `str`, `bytes`, or a message struct, which `jasaweb_rt.messages.encode` turns into `bytes`; to be
 /// deflated from `compress_min_bytes` on.
-pub(super) fn extract(hub: &Hub, value: &Bound<'_, PyAny>, compress_min_bytes: usize) -> PyResult<Frame> {
-    with_text(value, |text| Ok(hub.encode(text).deflatable(compress_min_bytes)))
+pub(super) fn extract(bus: &Bus, value: &Bound<'_, PyAny>, compress_min_bytes: usize) -> PyResult<Frame> {
+    with_text(value, |text| Ok(bus.encode(text).deflatable(compress_min_bytes)))
 }
 
 /// Does something with the text of a message, which may be given as for [`extract`]. `ValueError` where it is not UTF-8.

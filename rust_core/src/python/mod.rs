@@ -6,6 +6,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands extracted arguments over as owned values")]
 
 mod allocator;
+mod cluster;
 mod config;
 mod errors;
 mod events;
@@ -31,11 +32,12 @@ mod core_module {
 
     #[pymodule_export]
     use super::{
+        cluster::ClusterClient,
         config::verify_token,
         errors::{OverloadedError, RealtimeError, ServerStoppedError},
-        events::{ClientFrame, Connected, Disconnected, LogRecord, SyncRequest},
+        events::{AppEvent, ClientFrame, ClusterEvent, Connected, Disconnected, LogRecord, SyncRequest},
         load_client::{LoadClient, LoadReport},
-        records::{ConnectionInfo, Drops, HandshakeRefusals, Histogram, HttpRefusals, Progress, Stats},
+        records::{ClusterStats, ConnectionInfo, Drops, HandshakeRefusals, Histogram, HttpRefusals, Progress, Stats},
         server::FanoutServer,
     };
 }

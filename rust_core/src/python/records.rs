@@ -5,6 +5,7 @@ use std::time::Duration;
 use pyo3::{prelude::*, types::PyTuple};
 
 use crate::{
+    cluster,
     events::EventQueue,
     front_door::{self, Refusals},
     metrics::{BUCKET_BOUNDS, Times, Totals},
@@ -46,6 +47,7 @@ pub(super) struct Stats {
     backlog_high_water_bytes: u64,
     events_high_water: usize,
     publish_to_write: Py<Histogram>,
+    cluster: Option<Py<ClusterStats>>,
 }
 
 impl Stats {
@@ -84,6 +86,7 @@ impl Stats {
             backlog_high_water_bytes: totals.backlog_high_water_bytes,
             events_high_water: events.high_water(),
             publish_to_write: Py::new(py, Histogram::of(py, &totals.publish_to_write)?)?,
+            cluster: server.bus()?.cluster_stats().map(|stats| Py::new(py, ClusterStats::from(stats))).transpose()?,
         })
     }
 }
@@ -193,6 +196,68 @@ impl From<front_door::HttpRefusals> for HttpRefusals {
             too_slow,
         } = refusals;
         Self { address_full, displaced, rate, requests_address_full, requests_full, malformed, too_large, too_slow }
+    }
+}
+
+/// How things stand with the other nodes, and what was counted of it.
+#[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
+pub(super) struct ClusterStats {
+    connected: bool,
+    subscriptions: usize,
+    silent: usize,
+    outbox_bytes: usize,
+    published: u64,
+    received: u64,
+    dropped_unlinked: u64,
+    dropped_too_large: u64,
+    dropped_overloaded: u64,
+    refused: u64,
+    malformed: u64,
+    subscribed: u64,
+    unsubscribed: u64,
+    links: u64,
+    slow_consumers: u64,
+    silenced: u64,
+}
+
+impl From<cluster::ClusterStats> for ClusterStats {
+    fn from(stats: cluster::ClusterStats) -> Self {
+        let cluster::ClusterStats {
+            connected,
+            subscriptions,
+            silent,
+            outbox_bytes,
+            published,
+            received,
+            dropped_unlinked,
+            dropped_too_large,
+            dropped_overloaded,
+            refused,
+            malformed,
+            subscribed,
+            unsubscribed,
+            links,
+            slow_consumers,
+            silenced,
+        } = stats;
+        Self {
+            connected,
+            subscriptions,
+            silent,
+            outbox_bytes,
+            published,
+            received,
+            dropped_unlinked,
+            dropped_too_large,
+            dropped_overloaded,
+            refused,
+            malformed,
+            subscribed,
+            unsubscribed,
+            links,
+            slow_consumers,
+            silenced,
+        }
     }
 }
 

@@ -19,13 +19,15 @@ use pyo3::{
 };
 
 use super::{
+    cluster::close_reason,
     config,
     events::{SyncRequest, to_python},
     frames,
     records::{ConnectionInfo, Progress, Stats},
 };
 use crate::{
-    close::CloseReason,
+    bus::Bus,
+    cluster::ClusterOptions,
     command::{Audience, DurableFrame, ReadFrame, Standing, SyncAnswer},
     config::Config,
     error::Error,
@@ -67,8 +69,12 @@ impl FanoutServer {
         if self.stopped.load(Ordering::Relaxed) { Err(Error::Stopped) } else { self.server()?.hub() }
     }
 
+    fn bus(&self) -> Result<&Bus, Error> {
+        if self.stopped.load(Ordering::Relaxed) { Err(Error::Stopped) } else { self.server()?.bus() }
+    }
+
     fn frame(&self, value: &Bound<'_, PyAny>) -> PyResult<Frame> {
-        frames::extract(self.hub()?, value, self.config.compress_min_bytes)
+        frames::extract(self.bus()?, value, self.config.compress_min_bytes)
     }
 }
 
@@ -81,6 +87,7 @@ impl FanoutServer {
         max_connections_per_ip=100, connect_rate_per_ip=20, connect_burst_per_ip=100, message_rate=20,
         message_burst=50, max_message_bytes=65536, send_queue_bytes=1_048_576, compress_min_bytes=512, workers=None,
         coalesce_ms=10, ping_interval=25.0, pong_timeout=10.0, tls_cert=None, tls_key=None, app_socket=None, sync=false,
+        nats_url=Vec::new(), nats_credentials=None, nats_ca=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "each limit of the contract is a keyword")]
     fn new(
@@ -109,6 +116,9 @@ impl FanoutServer {
         tls_key: Option<std::path::PathBuf>,
         app_socket: Option<std::path::PathBuf>,
         sync: bool,
+        nats_url: Vec<String>,
+        nats_credentials: Option<std::path::PathBuf>,
+        nats_ca: Option<std::path::PathBuf>,
     ) -> PyResult<Self> {
         let host = if host == "localhost" { "127.0.0.1" } else { host };
         let host: std::net::IpAddr = host
@@ -140,6 +150,7 @@ impl FanoutServer {
             coalesce: Duration::from_millis(coalesce_ms),
             ping_interval: config::seconds("ping_interval", ping_interval)?,
             pong_timeout: config::seconds("pong_timeout", pong_timeout)?,
+            cluster: ClusterOptions::parse(&nats_url, nats_credentials, nats_ca)?,
             ..defaults
         };
         config.validate()?;
@@ -213,45 +224,51 @@ impl FanoutServer {
     }
 
     fn broadcast_to_user(&self, user_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let (hub, compress_min_bytes) = (self.hub()?, self.config.compress_min_bytes);
+        let (bus, compress_min_bytes) = (self.bus()?, self.config.compress_min_bytes);
         // Many are sent to who is not there, so the frame is made last.
-        frames::with_text(frame, |text| Ok(hub.to_user(user_id, || hub.encode(text).deflatable(compress_min_bytes))?))
+        frames::with_text(frame, |text| Ok(bus.to_user(user_id, || bus.encode(text).deflatable(compress_min_bytes))?))
     }
 
     fn broadcast_to_users(&self, user_ids: Vec<String>, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
         let frame = self.frame(frame)?;
-        Ok(self.hub()?.to_many(user_ids.iter().map(|user_id| (user_id.as_str(), frame.clone())))?)
+        Ok(self.bus()?.to_many(user_ids.iter().map(|user_id| (user_id.as_str(), frame.clone())))?)
     }
 
     fn broadcast_to_admins(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_audience(Audience::Role(Role::Admin), &self.frame(frame)?)?)
+        Ok(self.bus()?.to_audience(Audience::Role(Role::Admin), &self.frame(frame)?)?)
     }
 
     fn broadcast_to_clients(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_audience(Audience::Role(Role::Client), &self.frame(frame)?)?)
+        Ok(self.bus()?.to_audience(Audience::Role(Role::Client), &self.frame(frame)?)?)
     }
 
     fn broadcast_to_all(&self, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_audience(Audience::All, &self.frame(frame)?)?)
+        Ok(self.bus()?.to_audience(Audience::All, &self.frame(frame)?)?)
     }
 
     fn broadcast_many(&self, py: Python<'_>, items: Vec<(PyBackedStr, Bound<'_, PyAny>)>) -> PyResult<usize> {
-        let hub = self.hub()?;
+        let bus = self.bus()?;
         let frames = items.iter().map(|(_, frame)| self.frame(frame)).collect::<PyResult<Vec<_>>>()?;
         let users: Vec<PyBackedStr> = items.into_iter().map(|(user_id, _)| user_id).collect();
-        Ok(py.detach(|| hub.to_many(users.iter().map(|user_id| &**user_id).zip(frames)))?)
+        Ok(py.detach(|| bus.to_many(users.iter().map(|user_id| &**user_id).zip(frames)))?)
     }
 
     fn send(&self, connection_id: &str, frame: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.hub()?.to_connection(connection_id, self.frame(frame)?)?)
+        Ok(self.bus()?.to_connection(connection_id, &self.frame(frame)?)?)
     }
 
     #[pyo3(signature = (connection_id, code=4500))]
     fn disconnect(&self, connection_id: &str, code: u16) -> PyResult<bool> {
-        let reason = CloseReason::from_code(code).ok_or_else(|| {
-            PyValueError::new_err(format!("code: {code} is none of 1000, 1008, 1011, 1013, 4001, 4500"))
-        })?;
-        Ok(self.hub()?.disconnect(connection_id, reason)?)
+        Ok(self.bus()?.disconnect(connection_id, close_reason(code)?)?)
+    }
+
+    fn publish_event(&self, data: &[u8]) -> PyResult<bool> {
+        Ok(self.bus()?.tell(data)?)
+    }
+
+    fn fence(&self, py: Python<'_>, timeout_seconds: f64) -> PyResult<bool> {
+        let (bus, timeout) = (self.bus()?, config::seconds("timeout_seconds", timeout_seconds)?);
+        Ok(py.detach(|| bus.fence(timeout)))
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
@@ -303,29 +320,31 @@ impl FanoutServer {
     }
 
     fn publish(&self, items: Vec<(String, u64, u64, Bound<'_, PyAny>)>) -> PyResult<usize> {
-        let hub = self.hub()?;
+        let bus = self.bus()?;
         let items = items
             .iter()
             .map(|(user_id, seq, rev, frame)| {
                 Ok(DurableFrame { user_id: user_id.as_str(), seq: *seq, rev: *rev, frame: self.frame(frame)? })
             })
             .collect::<PyResult<Vec<_>>>()?;
-        Ok(hub.publish(items)?)
+        Ok(bus.publish(items)?)
     }
 
-    fn publish_read(&self, items: Vec<(String, u64, Bound<'_, PyAny>)>) -> PyResult<usize> {
-        let hub = self.hub()?;
+    #[pyo3(signature = (items, *, local=false))]
+    fn publish_read(&self, items: Vec<(String, u64, Bound<'_, PyAny>)>, local: bool) -> PyResult<usize> {
         let items = items
             .iter()
             .map(|(user_id, rev, frame)| {
                 Ok(ReadFrame { user_id: user_id.as_str(), rev: *rev, frame: self.frame(frame)? })
             })
             .collect::<PyResult<Vec<_>>>()?;
-        Ok(hub.publish_read(items)?)
+        Ok(if local { self.hub()?.publish_read(items) } else { self.bus()?.publish_read(items) }?)
     }
 
-    fn announce_heads(&self, items: Vec<(String, u64)>) -> PyResult<()> {
-        Ok(self.hub()?.announce_heads(items.iter().map(|(user_id, head)| (user_id.as_str(), *head)))?)
+    #[pyo3(signature = (items, *, local=false))]
+    fn announce_heads(&self, items: Vec<(String, u64)>, local: bool) -> PyResult<()> {
+        let heads = items.iter().map(|(user_id, head)| (user_id.as_str(), *head));
+        Ok(if local { self.hub()?.announce_heads(heads) } else { self.bus()?.announce_heads(heads) }?)
     }
 
     #[pyo3(signature = (request, *, role, head, through, rev, restart=false, preface=None, frames=Vec::new()))]

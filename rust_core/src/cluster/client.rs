@@ -1,0 +1,124 @@
+//! A program without sessions of its own that reaches those of the cluster.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Runtime, time::timeout};
+
+use super::{Cluster, ClusterOptions, ClusterStats, Tasks};
+use crate::{bus::Bus, error::Error, events::EventQueue, log, server::new_node_id};
+
+/// How long a runtime may take to end.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// How long what waits to leave has, when the client is dropped or closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A member of the cluster that has nobody connected.
+#[derive(Debug)]
+pub struct ClusterClient {
+    bus: Bus,
+    cluster: Cluster,
+    options: ClusterOptions,
+    events: Arc<EventQueue>,
+    owner: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    New,
+    Open(Runtime, Tasks),
+    Closed,
+}
+
+impl ClusterClient {
+    /// Reaches nobody until [`Self::connect`].
+    pub fn new(options: ClusterOptions, events: Arc<EventQueue>) -> Result<Self, Error> {
+        let cluster = Cluster::new(&new_node_id()?, Arc::clone(&events))?;
+        let bus = Bus::remote(cluster.clone());
+        Ok(Self { bus, cluster, options, events, owner: std::process::id(), state: Mutex::new(State::New) })
+    }
+
+    /// Links to NATS, and goes on trying where that fails; waits until there is a link, `wait` at most.
+    ///
+    /// # Errors
+    /// [`Error::Unlinked`] where the time is up. It goes on trying all the same.
+    pub fn connect(&self, wait: Duration) -> Result<(), Error> {
+        self.check_owner()?;
+        let linked = {
+            let mut state = self.state.lock();
+            match &*state {
+                State::New => {
+                    let runtime = self.build()?;
+                    let tasks = self.cluster.start(self.options.clone(), None, 0, runtime.handle());
+                    let handle = runtime.handle().clone();
+                    *state = State::Open(runtime, tasks);
+                    handle
+                }
+                State::Open(runtime, _) => runtime.handle().clone(),
+                State::Closed => return Err(Error::Stopped),
+            }
+        };
+        let waited = linked.block_on(async { timeout(wait, self.cluster.linked()).await });
+        waited.map_err(|_| Error::Unlinked {
+            reason: self.cluster.last_error().unwrap_or_else(|| "it did not answer in time (see nats_url)".to_owned()),
+        })
+    }
+
+    /// What to publish through.
+    pub fn bus(&self) -> Result<&Bus, Error> {
+        self.check_owner()?;
+        match &*self.state.lock() {
+            State::New => Err(Error::NotStarted),
+            State::Open(..) => Ok(&self.bus),
+            State::Closed => Err(Error::Stopped),
+        }
+    }
+
+    /// How things stand.
+    pub fn stats(&self) -> Result<ClusterStats, Error> {
+        self.bus().map(|_| self.cluster.stats())
+    }
+
+    /// Hears what nodes tell programs: each event reaches one of those that listen.
+    pub fn listen(&self) -> Result<(), Error> {
+        self.bus()?;
+        self.cluster.listen();
+        Ok(())
+    }
+
+    /// Sends what waits, 2 s at most, and ends the link. A second call returns at once.
+    pub fn close(&self) {
+        let state = std::mem::replace(&mut *self.state.lock(), State::Closed);
+        let State::Open(runtime, tasks) = state else { return };
+        if std::process::id() != self.owner {
+            // The threads are the parent's.
+            std::mem::forget((runtime, tasks));
+            return;
+        }
+        runtime.block_on(tasks.stop(CLOSE_TIMEOUT));
+        runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    }
+
+    fn build(&self) -> Result<Runtime, Error> {
+        let dispatch = log::dispatch(&self.events);
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("rt-cluster")
+            .on_thread_start(move || log::enter_thread(&dispatch))
+            .enable_all()
+            .build()
+            .map_err(Error::Start)
+    }
+
+    fn check_owner(&self) -> Result<(), Error> {
+        if std::process::id() == self.owner { Ok(()) } else { Err(Error::Forked { owner: self.owner }) }
+    }
+}
+
+impl Drop for ClusterClient {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
