@@ -25,7 +25,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 _SECRETS = frozenset({"jwt_secret", "token_secret", "token_secret_previous", "midtrans_server_key"})
-_URLS = frozenset({"database_url", "migrate_url", "nats_url"})
+_URLS = frozenset({"database_url", "migrate_url"})
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,12 +125,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Networks that may read the details of `/readyz`. `JASAWEB_RT_METRICS_NETWORKS`, comma-separated."""
     role: Literal["all", "gateway", "app"] = "all"
     """Which part of the server this process is. `JASAWEB_RT_ROLE`; this version knows `all`."""
-    nats_url: str | None = None
-    """NATS servers of a cluster. `JASAWEB_RT_NATS_URL`; not in this version."""
+    nats_url: tuple[str, ...] = ()
+    """NATS servers of a cluster; none: a single node. `JASAWEB_RT_NATS_URL`, comma-separated."""
     nats_credentials: str | None = None
-    """Credentials file for NATS. `JASAWEB_RT_NATS_CREDENTIALS`; not in this version."""
+    """File of credentials for NATS: a JWT with its key, as `nsc` writes it, or the seed of an nkey.
+    `JASAWEB_RT_NATS_CREDENTIALS`."""
     nats_ca: str | None = None
-    """File of the authority that NATS certificates are checked by. `JASAWEB_RT_NATS_CA`; not in this version."""
+    """PEM file of the authority that the certificates of NATS are checked by; none: those that the system trusts.
+    `JASAWEB_RT_NATS_CA`."""
     app_url: str | None = None
     """Where a gateway forwards. `JASAWEB_RT_APP_URL`; not in this version."""
     midtrans_server_key: str | None = None
@@ -153,6 +155,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 value = "***"
             elif value is not None and name in _URLS:
                 value = config_source.without_password(value)
+            elif name == "nats_url":
+                value = tuple(config_source.without_account(url) for url in value)
             shown.append((name, value))
         return shown
 
@@ -168,9 +172,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _NOT_IN_THIS_VERSION: dict[str, tuple[frozenset[str], str]] = {
     # Field: the texts that this version can honour, and what to do about any other.
-    "nats_url": (frozenset(), "this version runs as a single node; unset it"),
-    "nats_credentials": (frozenset(), "this version runs as a single node; unset it"),
-    "nats_ca": (frozenset(), "this version runs as a single node; unset it"),
     "role": (frozenset({"all"}), "this version runs as one process; unset it or set it to 'all'"),
     "app_url": (frozenset(), "this version forwards to its own app only; unset it"),
 }
@@ -183,6 +184,7 @@ _PARSERS = {
     "allowed_origins": config_source.origins,
     "trusted_proxies": config_source.networks,
     "metrics_networks": config_source.networks,
+    "nats_url": config_source.nats_urls,
     "session_cookie": config_source.cookie_name,
 }
 
@@ -208,6 +210,12 @@ def load_settings(
     for field in msgspec.structs.fields(Settings):
         if (text := texts.get(field.name)) is not None and field.name not in Keys.__struct_fields__:
             values[field.name] = _value(field.name, field.type, text)
+    for name in ("nats_credentials", "nats_ca"):
+        if name in values and "nats_url" not in values:
+            raise ConfigurationError(
+                f"{config_source.variable(name)} is set without {config_source.variable('nats_url')}; set that, "
+                "too, or unset this one."
+            )
     values |= msgspec.structs.asdict(_keys(texts, data_dir))
     return msgspec.convert(values, Settings)
 

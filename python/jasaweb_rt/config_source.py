@@ -31,8 +31,9 @@ PREFIX = "JASAWEB_RT_"
 _WITHOUT_PREFIX = frozenset({"database_url"})
 _SECRET = re.compile("secret(_previous)?")
 # A comma may be part of a password, too.
-_NEXT_URL = re.compile(r",(?=[a-z]+://)")
+_NEXT_URL = re.compile(r"\s*,\s*(?=[a-z]+://)")
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
+_HOST = re.compile(r"[0-9a-zA-Z:._-]+")
 # RFC 6265 section 4.1.1: a cookie's name is a token.
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -101,6 +102,24 @@ def public_url(name: str, text: str) -> str:
     return text.rstrip("/")
 
 
+def nats_urls(name: str, text: str) -> tuple[str, ...]:
+    """Accepts the URLs of NATS servers. What is said of a wrong one has no part of it: it may be one of a password."""
+    found = tuple(_NEXT_URL.split(text))
+    for url in found:
+        try:
+            parts = urlsplit(url)
+            is_usable = parts.port != 0 and not _is_cut_wrongly(parts) and bool(_HOST.fullmatch(parts.hostname or ""))
+            is_usable = is_usable and parts.scheme in {"nats", "tls"} and not (parts.path.strip("/") or parts.query)
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise ConfigurationError(
+                f"{name} must list URLs such as nats://10.0.0.5:4222, or tls://user:password@nats.example.org, with "
+                "commas between them; percent-encode special characters of a password or token."
+            )
+    return found
+
+
 def origins(name: str, text: str) -> tuple[str, ...]:
     """Accepts a list of origins (RFC 6454 section 6.2), or `*`."""
     found = tuple(origin.lower() for origin in _items(text))
@@ -131,11 +150,7 @@ def cookie_name(name: str, text: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """The URL, or each of several with commas between, fit to be printed."""
-    return ",".join(_hide_password(part) for part in _NEXT_URL.split(url))
-
-
-def _hide_password(url: str) -> str:
+    """The URL of a database, fit to be printed."""
     try:
         parts = urlsplit(url)
         password, _ = parts.password, parts.port
@@ -149,6 +164,13 @@ def _hide_password(url: str) -> str:
         account, _, host = parts.netloc.rpartition("@")
         parts = parts._replace(netloc=f"{account.partition(':')[0]}:***@{host}")
     return urlunsplit(parts)
+
+
+def without_account(url: str) -> str:
+    """The URL without user, password or token, fit to be printed."""
+    scheme, _, rest = url.partition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}://***@{host}" if at else url
 
 
 def _is_cut_wrongly(parts: SplitResult) -> bool:

@@ -42,6 +42,7 @@ class ConnectionRows:
         # Of these, those that the core did not know when it was last asked.
         self._missing: set[str] = set()
         self._closed_meanwhile: set[str] | None = None
+        self._opened_for: set[str] = set()
         self.dropped = 0
         """Rows that found too many waiting, and were left to `reconcile`."""
 
@@ -71,12 +72,19 @@ class ConnectionRows:
             await write_all(batch, partial(connections.save_many, connection))
             for row in batch:
                 if row.status == "active":
+                    if row.connection_id not in self._active:
+                        self._opened_for.add(row.user_id)
                     self._active[row.connection_id] = row.last_activity
                 else:
                     self._active.pop(row.connection_id, None)
                 # Not what came in meanwhile.
                 if self._waiting.get(row.connection_id) is row:
                     del self._waiting[row.connection_id]
+
+    def take_opened(self) -> set[str]:
+        """Users with a connection that was written as open since this was last called."""
+        opened, self._opened_for = self._opened_for, set()
+        return opened
 
     async def reconcile(self, connection: asyncpg.Connection) -> None:
         """Compares rows and core: notes what was active, and makes good what was missed.

@@ -18,15 +18,17 @@ import asyncpg
 
 from jasaweb_rt._core import (
     ClientFrame,
+    ClusterEvent,
     Connected,
     ConnectionInfo,
     Disconnected,
-    FanoutServer,
     LogRecord,
     SyncRequest,
 )
 from jasaweb_rt.auth.keys import KeyRing
+from jasaweb_rt.cluster import ClusterLink
 from jasaweb_rt.config import Keys, Settings
+from jasaweb_rt.core_settings import open_core
 from jasaweb_rt.database import outbox, pool
 from jasaweb_rt.disk_watch import DiskWatch
 from jasaweb_rt.dispatch import WORKERS, Dispatch
@@ -101,43 +103,15 @@ class Gateway:
         self.hooks = Hooks() if hooks is None else hooks
         self._settings = settings
         self._database_url = database_url
-        try:
-            self.server = FanoutServer(
-                token_secret=settings.token_secret,
-                token_secret_previous=settings.token_secret_previous,
-                host=settings.host,
-                port=settings.port,
-                allowed_origins=settings.allowed_origins,
-                trusted_proxies=settings.trusted_proxies,
-                require_tls=settings.require_tls,
-                max_connections=settings.max_connections,
-                max_connections_per_user=settings.max_connections_per_user,
-                max_connections_per_ip=settings.max_connections_per_ip,
-                connect_rate_per_ip=settings.connect_rate_per_ip,
-                connect_burst_per_ip=settings.connect_burst_per_ip,
-                message_rate=settings.message_rate,
-                message_burst=settings.message_burst,
-                max_message_bytes=settings.max_message_bytes,
-                send_queue_bytes=settings.send_queue_bytes,
-                compress_min_bytes=settings.compress_min_bytes,
-                workers=settings.workers,
-                coalesce_ms=settings.coalesce_ms,
-                ping_interval=settings.ping_interval,
-                pong_timeout=settings.pong_timeout,
-                tls_cert=settings.tls_cert,
-                tls_key=settings.tls_key,
-                app_socket=None if app_socket is None else str(app_socket),
-                sync=True,
-            )
-        except ValueError as error:
-            raise ConfigurationError(f"JASAWEB_RT_{_upper_name(str(error))}") from None
+        self.server = open_core(settings, app_socket)
+        self.link = ClusterLink(self.server, is_configured=bool(settings.nats_url))
         self.realtime = Realtime(self.server)
         self.rate_meter = RateMeter(self.server)
         self.disk = DiskWatch(settings.data_dir if settings.database_url is None else None)
         self.is_draining = False
         self._log = SparingLog(logger)
         self.keys = KeyRing(settings.keys)
-        self._relay = Relay(self._connect_relay, self.server, self._on_user_changed)
+        self._relay = Relay(self._connect_relay, self.server, self.link, self._on_user_changed)
         self._pool: asyncpg.Pool | None = None
         self._sync: Sync | None = None
         self._standing: StandingWatch | None = None
@@ -237,7 +211,7 @@ class Gateway:
         )
         try:
             settings = self._settings
-            sync = self._sync = Sync(self._connect, self.server, settings.send_queue_bytes)
+            sync = self._sync = Sync(self._connect, self.server, self.link, settings.send_queue_bytes)
             standing = self._standing = StandingWatch(self._connect, self.server, sync.outdate)
             handlers = FrameHandlers(
                 self._connect, self.server, self.realtime, self.keys, standing.hint, self.hooks.emit
@@ -248,6 +222,7 @@ class Gateway:
                 self.server,
                 log_messages=settings.message_log == "durable",
                 retention_days=settings.retention_days,
+                max_connections_per_user=settings.max_connections_per_user if settings.nats_url else 0,
             )
             loop.add_reader(self.server.fileno(), self._take_events, sync, dispatch, recorder)
             self._listen()
@@ -257,6 +232,12 @@ class Gateway:
                     *(tasks.create_task(self._keep_running("sync", sync.run)) for _ in range(_SYNC_RUNNERS)),
                     tasks.create_task(self._keep_running("standing", standing.run)),
                     tasks.create_task(self._keep_running("comparison", lambda: self._run_comparison(sync, standing))),
+                    tasks.create_task(
+                        self._keep_running("cluster", lambda: self.link.run(lambda: self._compare(sync, standing)))
+                    ),
+                    tasks.create_task(
+                        self._keep_running("newcomers", lambda: self.link.run_newcomers(sync.compare_users))
+                    ),
                     tasks.create_task(self._keep_running("rates", self.rate_meter.run)),
                     tasks.create_task(self._keep_running("recorder", recorder.run)),
                     tasks.create_task(self._keep_running("lease", recorder.upkeep.run_lease)),
@@ -335,6 +316,8 @@ class Gateway:
                     sync.forget(event.connection_id)
                     recorder.closed(event)
                     self.hooks.emit(_closed(event))
+                case ClusterEvent():
+                    self.link.take(event)
                 case LogRecord():
                     core_logger.log(logging.getLevelNamesMapping()[event.level], "%s", event.message)
         return len(events)
@@ -394,9 +377,3 @@ def _closed(event: Disconnected) -> ConnectionClosed:
         reason=event.reason,
         status=event.status,
     )
-
-
-def _upper_name(text: str) -> str:
-    """`port: must be …` as `PORT: must be …`."""
-    name, _, rest = text.partition(":")
-    return f"{name.upper()}:{rest}"

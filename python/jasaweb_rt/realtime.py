@@ -5,12 +5,15 @@ was.
 Direct sends skip the database; they reach whoever is connected now, and may be lost.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
 
 import asyncpg
 
-from jasaweb_rt._core import FanoutServer
+from jasaweb_rt._core import ClusterClient, FanoutServer
 from jasaweb_rt.database import notifications
 from jasaweb_rt.database.notifications import NewNotification, NotificationType
 from jasaweb_rt.database.users import Role
@@ -27,13 +30,47 @@ class Realtime:
     """One handle for both kinds of sends. It owns nothing: who started the server stops it.
 
     Without a server it stores as well as with one: a row is pushed by whichever server runs on that database. Direct
-    sends need the process that has the server.
+    sends need the process that has the server, or a cluster: see `connect`.
     """
 
-    def __init__(self, server: FanoutServer | None = None) -> None:
+    def __init__(self, server: FanoutServer | ClusterClient | None = None) -> None:
         self._attached = server
 
-    def attach(self, server: FanoutServer | None) -> None:
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        nats_url: str | Sequence[str],
+        *,
+        nats_credentials: str | Path | None = None,
+        nats_ca: str | Path | None = None,
+        timeout_seconds: float = 10.0,
+    ) -> AsyncIterator[Self]:
+        """For a program without a server: direct sends go to the whole cluster by its NATS, for as long as the block.
+
+        A link that is lost is sought again all the time; what is sent meanwhile reaches nobody. `broadcast_*` return 0:
+        no connection is here.
+
+        Args:
+            nats_url: one of its servers, or several; each may have a user and password, or a token.
+            nats_credentials: file of credentials, or with the seed of an nkey.
+            nats_ca: PEM file of the authority that certificates are checked by; None: those that the system trusts.
+            timeout_seconds: how long the first link may take.
+
+        Raises:
+            ValueError: a URL or a file cannot be used.
+            ConnectionError: none of the servers could be reached in time, or let us in.
+        """
+        urls = [nats_url] if isinstance(nats_url, str) else list(nats_url)
+        client = ClusterClient(urls, nats_credentials, nats_ca)
+        try:
+            await asyncio.to_thread(client.connect, timeout_seconds)
+            yield cls(client)
+        finally:
+            # What was sent last goes out before.
+            await asyncio.to_thread(client.close)
+
+    def attach(self, server: FanoutServer | ClusterClient | None) -> None:
         """Lets direct sends go out by `server` from now on; None: by none."""
         self._attached = server
 
@@ -97,33 +134,33 @@ class Realtime:
             ServerStoppedError: the server is not running, or there is none in this process.
 
         """
-        return self._server.broadcast_to_user(user_id, frame)
+        return self._server.broadcast_to_user(user_id, frame) or 0
 
     def broadcast_to_users(self, user_ids: Sequence[str], frame: Frame) -> int:
         """Sends one frame to every connection of several users. Errors as `broadcast_to_user`."""
-        return self._server.broadcast_to_users(user_ids, frame)
+        return self._server.broadcast_to_users(user_ids, frame) or 0
 
     def broadcast_many(self, items: Sequence[tuple[str, Frame]]) -> int:
         """Sends to many users, each `(user_id, frame)` a frame of its own. Errors as `broadcast_to_user`."""
-        return self._server.broadcast_many(items)
+        return self._server.broadcast_many(items) or 0
 
     def broadcast_to_admins(self, frame: Frame) -> int:
         """Sends to every connection of an administrator. Errors as `broadcast_to_user`."""
-        return self._server.broadcast_to_admins(frame)
+        return self._server.broadcast_to_admins(frame) or 0
 
     def broadcast_to_clients(self, frame: Frame) -> int:
         """Sends to every connection of a client. Errors as `broadcast_to_user`."""
-        return self._server.broadcast_to_clients(frame)
+        return self._server.broadcast_to_clients(frame) or 0
 
     def broadcast_to_all(self, frame: Frame) -> int:
         """Sends to every connection. Errors as `broadcast_to_user`."""
-        return self._server.broadcast_to_all(frame)
+        return self._server.broadcast_to_all(frame) or 0
 
     @property
-    def _server(self) -> FanoutServer:
+    def _server(self) -> FanoutServer | ClusterClient:
         if self._attached is None:
             raise ServerStoppedError(
                 "This Realtime has no server that runs: direct sends need the process of the server, "
-                "by RealtimePlugin or Realtime(server); notify works without one"
+                "by RealtimePlugin or Realtime(server), or a cluster, by Realtime.connect; notify works without one"
             )
         return self._attached

@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import time
 
+import asyncpg
 import msgspec
 
 from jasaweb_rt._core import Connected, Disconnected, FanoutServer
+from jasaweb_rt.batches import in_batches
 from jasaweb_rt.connection_rows import ConnectionRows
 from jasaweb_rt.database import connections, nodes
 from jasaweb_rt.database.pool import Connect
@@ -20,6 +22,9 @@ from jasaweb_rt.message_log import MessageLog
 from jasaweb_rt.upkeep import Pace, Upkeep
 
 __all__ = ["Limits", "Recorder", "RecorderDrops"]
+
+
+_REPLACED = 4004
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,10 +64,17 @@ class Recorder:
         *,
         log_messages: bool,
         retention_days: int,
+        max_connections_per_user: int = 0,
         limits: Limits | None = None,
     ) -> None:
-        """To be made before `server` is started, so that it misses nothing. `retention_days`: 0 keeps all for ever."""
+        """To be made before `server` is started, so that it misses nothing.
+
+        `retention_days`: 0 keeps all for ever. `max_connections_per_user`: on all nodes together; 0: each node
+        counts its own.
+        """
         self._connect = connect
+        self._server = server
+        self._max_per_user = max_connections_per_user
         self._node_id = server.node_id
         self._limits = limits or Limits()
         self._rows = ConnectionRows(server, self._limits.max_waiting, self._limits.max_touched)
@@ -131,8 +143,18 @@ class Recorder:
                 self._reconcile_at = time.monotonic() + self._limits.reconcile_seconds
             # Before what was sent, whose rows belong to those of connections.
             await self._rows.write(connection)
+            await self._close_surplus(connection)
             if self._messages is not None:
                 await self._messages.write(connection)
+
+    async def _close_surplus(self, connection: asyncpg.Connection) -> None:
+        """A user may have no more connections on many nodes than on one: the idlest are closed, wherever they are."""
+        opened = self._rows.take_opened()
+        if not self._max_per_user:
+            return
+        for users in in_batches(opened):
+            for connection_id in await connections.surplus(connection, users, self._max_per_user):
+                self._server.disconnect(connection_id, _REPLACED)
 
     async def finish(self) -> None:
         """Writes the rest once the core has stopped, and gives the lease back."""

@@ -2,7 +2,8 @@
 
 One relay in all is the leader, whoever holds an advisory lock; the others stand by. It publishes before it removes,
 which the reading of the next batch does: dying in between publishes twice, which every session knows by the number, and
-never loses.
+never loses. In a cluster NATS has what was published before it is removed. A leader that has no link to NATS reaches
+only its own sockets; it leaves the lead to a node that has one, if there is such a node.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 
 from jasaweb_rt._core import FanoutServer, OverloadedError
+from jasaweb_rt.cluster import ClusterLink
 from jasaweb_rt.database import outbox, sessions
 from jasaweb_rt.database.errors import database_errors
 from jasaweb_rt.database.outbox import OutboxRow
@@ -28,6 +30,13 @@ _LOOK_ANYWAY_SECONDS = 5.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.001, 0.01
 _GATHER_SECONDS = 0.005
 _OVERLOAD_PAUSE, _OVERLOAD_PATIENCE = 0.01, 10.0
+# Between two words to the other nodes that they were not reached.
+_ASK_SECONDS = 1.0
+# A link that is only renewed is back sooner.
+_LEAD_WITHOUT_LINK = 2.0
+# Longer than those who stand by with a link take to look.
+_WAIT_WITHOUT_LINK = 3.0
+_LEAD_ALONE = 30.0
 
 
 class Relay:
@@ -37,24 +46,31 @@ class Relay:
         self,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         server: FanoutServer,
+        link: ClusterLink,
         on_user_changed: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`on_user_changed` is told what comes on `sessions.CHANNEL`, and the empty string when listening begins.
+        """`link` tells whether other nodes hear what `server` publishes.
+
+        `on_user_changed` is told what comes on `sessions.CHANNEL`, and the empty string when listening begins.
 
         It listens here because each connection that does so is woken by every notification of the database.
         """
         self._connect = connect
         self._on_user_changed = on_user_changed
         self._server = server
+        self._link = link
         # Published, and to be removed by the next reading.
         self._relayed: list[int] = []
+        self._fencing: asyncio.Task[bool] | None = None
+        self._is_unheard = False
+        self._asked_at = 0.0
         self.is_ready = False
         """Whether it leads or stands by on a working connection."""
 
     async def run(self) -> None:
         """Relays until its connection breaks (`DatabaseUnavailableError`) or what it asks fails; run it again then."""
         connection = await self._connect()
-        self._relayed = []
+        self._relayed, self._fencing = [], None
         try:
             with database_errors(connection=connection):
                 await self._run(connection)
@@ -65,21 +81,56 @@ class Relay:
 
     async def finish(self, connection: asyncpg.Connection) -> None:
         """Removes what was published last, once `run` was cancelled; else it would be published again the next time."""
+        await self._fence()
+        await self._ask_to_compare(connection)
         await outbox.remove(connection, self._relayed)
         self._relayed = []
 
     async def _run(self, connection: asyncpg.Connection) -> None:
         wake = asyncio.Event()
-        await connection.add_listener(outbox.CHANNEL, lambda *_: wake.set())
+
+        def on_notice(_: object, pid: int, __: str, payload: str) -> None:
+            wake.set()
+            if payload == outbox.COMPARE and pid != connection.get_server_pid():
+                self._link.compare_soon()
+
+        await connection.add_listener(outbox.CHANNEL, on_notice)
         connection.add_termination_listener(lambda _: wake.set())
         await connection.add_listener(sessions.CHANNEL, lambda *args: self._on_user_changed(str(args[-1])))
         self._on_user_changed("")
         self.is_ready = True
-        while not await outbox.try_lock(connection, outbox.LEADER_LOCK):
-            await asyncio.sleep(_STANDBY_SECONDS)
-        logger.info("this node relays")
-        pause = _LEAST_PAUSE
+        patience = _LEAD_WITHOUT_LINK
         while True:
+            await self._stand_by(connection)
+            logger.info("this node relays")
+            await self._lead(connection, wake, patience)
+            logger.info("this node leaves the relaying to one that NATS can be reached from")
+            # Nobody else may have taken it.
+            patience = _LEAD_ALONE
+
+    async def _stand_by(self, connection: asyncpg.Connection) -> None:
+        """Returns as the leader."""
+        while True:
+            if not self._link.is_up:
+                await asyncio.sleep(_WAIT_WITHOUT_LINK)
+            if await outbox.try_lock(connection, outbox.LEADER_LOCK):
+                return
+            await asyncio.sleep(_STANDBY_SECONDS)
+
+    async def _lead(self, connection: asyncpg.Connection, wake: asyncio.Event, patience: float) -> None:
+        """Relays, and returns, no longer the leader, when there was no link for `patience` seconds."""
+        loop = asyncio.get_running_loop()
+        pause = _LEAST_PAUSE
+        yield_at: float | None = None
+        while True:
+            if self._link.is_up:
+                yield_at = None
+            elif yield_at is None:
+                yield_at = loop.time() + patience
+            elif loop.time() > yield_at:
+                await self.finish(connection)
+                await outbox.unlock(connection, outbox.LEADER_LOCK)
+                return
             if count := await self._relay_batch(connection):
                 pause = _LEAST_PAUSE
                 if count < _BATCH:
@@ -97,7 +148,8 @@ class Relay:
                 # Asleep from here on: who comes now wakes us. Who skipped it before has committed, and is seen here.
                 wake.clear()
                 if not await self._relay_batch(connection):
-                    await _wait(wake, _LOOK_ANYWAY_SECONDS)
+                    is_unwell = self._is_unheard or not self._link.is_up
+                    await _wait(wake, _ASK_SECONDS if is_unwell else _LOOK_ANYWAY_SECONDS)
                     # Before the lock is given back, which is a journey that the first one would wait for.
                     await self._relay_batch(connection)
             finally:
@@ -106,12 +158,31 @@ class Relay:
 
     async def _relay_batch(self, connection: asyncpg.Connection) -> int:
         """Relays up to a batch, removes the one before, and returns how many there were."""
+        await self._fence()
+        await self._ask_to_compare(connection)
         rows = await outbox.read_on(connection, _BATCH, self._relayed)
         self._relayed = []
         if rows:
             await self._publish(rows)
+            if self._link.is_configured:
+                # Not waited for here: what is published next may go on its way meanwhile.
+                self._fencing = asyncio.ensure_future(self._link.fence())
         self._relayed = [row.id for row in rows]
         return len(rows)
+
+    async def _fence(self) -> None:
+        """Waits until NATS has what was published last."""
+        if self._fencing is not None:
+            self._is_unheard |= not await self._fencing
+            self._fencing = None
+
+    async def _ask_to_compare(self, connection: asyncpg.Connection) -> None:
+        """Where NATS did not get what was published, the other nodes are to find it in the database."""
+        now = asyncio.get_running_loop().time()
+        if self._is_unheard and now - self._asked_at >= _ASK_SECONDS:
+            self._is_unheard = False
+            self._asked_at = now
+            await outbox.ask_to_compare(connection)
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> None:
         frames: list[tuple[str, int, int, bytes]] = []

@@ -7,11 +7,13 @@ answered by one statement. A later frame shows a gap; where none follows, only a
 import asyncio
 import itertools
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from jasaweb_rt._core import ConnectionInfo, FanoutServer, SyncRequest
+from jasaweb_rt.cluster import ClusterLink
 from jasaweb_rt.database import feed
 from jasaweb_rt.database.feed import CatchUp, CatchUpRequest
+from jasaweb_rt.database.notifications import Counters
 from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.exceptions import DatabaseUnavailableError
 from jasaweb_rt.messages import durable_frame, read_frame, resync_frame, sync_frame
@@ -33,9 +35,10 @@ _INVALID_AUTHENTICATION, _SESSION_EXPIRED = 1008, 4001
 class Sync:
     """Answers `SyncRequest`s. `request` and the coroutines belong to one event loop."""
 
-    def __init__(self, connect: Connect, server: FanoutServer, send_queue_bytes: int) -> None:
+    def __init__(self, connect: Connect, server: FanoutServer, link: ClusterLink, send_queue_bytes: int) -> None:
         self._connect = connect
         self._server = server
+        self._link = link
         self._page_bytes = send_queue_bytes // 4
         self._epoch: str | None = None
         # One entry an open connection; a later request of a session replaces the earlier.
@@ -105,13 +108,26 @@ class Sync:
             counters = await feed.heads(connection, list(user_ids))
         behind = {c.user_id for c in connections if c.user_id in counters and c.last_seq < counters[c.user_id].head_seq}
         outdated = {c.user_id for c in connections if c.user_id in counters and c.last_rev < counters[c.user_id].rev}
-        self._server.announce_heads([(user_id, counters[user_id].head_seq) for user_id in behind])
+        self._tell(
+            {user_id: counters[user_id] for user_id in behind}, {user_id: counters[user_id] for user_id in outdated}
+        )
+
+    async def compare_users(self, user_ids: Collection[str]) -> None:
+        """Compares all sessions of these users with the counters, as `compare` does."""
+        if user_ids:
+            async with self._connect() as connection:
+                counters = await feed.heads(connection, list(user_ids))
+            self._tell(counters, counters)
+
+    def _tell(self, heads: Mapping[str, Counters], counts: Mapping[str, Counters]) -> None:
+        """Tells this node's sessions of heads, and of unread counts; who knows as much already passes it over."""
+        self._server.announce_heads([(user_id, counter.head_seq) for user_id, counter in heads.items()], local=True)
         self._server.publish_read(
             [
-                (user_id, rev, read_frame(unread=unread, rev=rev, ids=[]))
-                for user_id in outdated
-                for _, unread, rev in [counters[user_id]]
-            ]
+                (user_id, counter.rev, read_frame(unread=counter.unread, rev=counter.rev, ids=[]))
+                for user_id, counter in counts.items()
+            ],
+            local=True,
         )
 
     def _take(self) -> list[SyncRequest]:
@@ -130,6 +146,9 @@ class Sync:
     async def _answer(self, requests: Sequence[SyncRequest]) -> list[SyncRequest]:
         """Answers `requests`, but for those whose users have changed while it read; returns the former."""
         asked = [CatchUpRequest(r.connection_id, r.user_id, r.after, r.session_id) for r in requests]
+        if newcomers := {request.user_id for request in requests if request.first}:
+            # Read sooner, a frame that another node sends in between would be missed.
+            await self._link.fence()
         async with self._connect() as connection:
             if self._epoch is None:
                 self._epoch = await feed.epoch(connection)
@@ -147,6 +166,7 @@ class Sync:
                 self._server.disconnect(request.connection_id, _SESSION_EXPIRED)
             else:
                 self._answer_one(request, answer, self._epoch, role)
+        self._link.joined(newcomers)
         return answered
 
     def _answer_one(self, request: SyncRequest, answer: CatchUp, epoch: str, role: str) -> None:

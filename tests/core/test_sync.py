@@ -10,6 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from jasaweb_rt._core import Connected, Disconnected, FanoutServer, SyncRequest
+from jasaweb_rt.cluster import ClusterLink
 from jasaweb_rt.exceptions import DatabaseUnavailableError
 from jasaweb_rt.sync import Sync
 from tests.core.conftest import StartServer
@@ -176,7 +177,7 @@ class Away:
 
 async def test_a_request_waits_for_the_database_as_long_as_its_connection_is_open(syncing: FanoutServer) -> None:
     away = Away()
-    sync = Sync(away.connect, syncing, 65_536)
+    sync = Sync(away.connect, syncing, ClusterLink(syncing, is_configured=False), 65_536)
     running = asyncio.create_task(sync.run())
     async with opened(syncing, "user-1"), asyncio.timeout(20):
         request = await next_request(syncing)
@@ -194,7 +195,7 @@ async def test_a_request_waits_for_the_database_as_long_as_its_connection_is_ope
 
 async def test_two_runners_are_never_at_the_same_connection(syncing: FanoutServer) -> None:
     away = Away()
-    sync = Sync(away.connect, syncing, 65_536)
+    sync = Sync(away.connect, syncing, ClusterLink(syncing, is_configured=False), 65_536)
     running = [asyncio.create_task(sync.run()) for _ in range(2)]
     async with opened(syncing, "user-1"), asyncio.timeout(20):
         request = await next_request(syncing)

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from jasaweb_rt._core import FanoutServer
+from jasaweb_rt.cluster import ClusterLink
 from jasaweb_rt.database.pool import connect
 from jasaweb_rt.exceptions import DatabaseUnavailableError
 from jasaweb_rt.relay import Relay
@@ -35,7 +36,8 @@ async def test_a_server_that_said_goodbye_is_away_before_the_connection_ends(
             relays.append(await connect(url))
             return relays[0]
 
-        relay = Relay(connect_relay, FanoutServer(host="127.0.0.1", port=0, token_secret=SECRET))
+        server = FanoutServer(host="127.0.0.1", port=0, token_secret=SECRET)
+        relay = Relay(connect_relay, server, ClusterLink(server, is_configured=False))
         running = asyncio.create_task(relay.run())
         await until(lambda: relay.is_ready)
         async with asyncio.timeout(20):

@@ -130,6 +130,7 @@ DELIVERY = [
     _call(outbox.try_lock, outbox.WAKE_LOCK),
     _call(outbox.unlock, outbox.WAKE_LOCK),
     _call(outbox.is_led),
+    _call(outbox.ask_to_compare),
     # Without an index for it, lest each notification pay for that; and what waits there waits to be seen.
     _call(traces.find, "n-777777", 500, rows=10, scans=["jasaweb_rt.outbox"]),
 ]
@@ -141,6 +142,7 @@ BOOKKEEPING = [
     _call(connections.save_many, _ROWS, rows=100),
     _call(connections.touch_many, [(connection_id, 0.0) for connection_id in _OPEN], rows=100),
     _call(connections.close_many, _OPEN, rows=100),
+    _call(connections.surplus, PEOPLE, 10, rows=100),
     # All that are open, of whichever node.
     _call(connections.close_all, "live", rows=5000),
     _call(connections.delete_closed, 30, 100, rows=100),

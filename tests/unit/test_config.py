@@ -67,7 +67,14 @@ def test_an_unknown_name_in_the_file_is_an_error_too(tmp_path: Path) -> None:
 
 
 def test_an_empty_value_is_none(tmp_path: Path) -> None:
-    assert load(tmp_path, JASAWEB_RT_NATS_URL="", DATABASE_URL=" ").database_url is None
+    settings = load(tmp_path, JASAWEB_RT_NATS_URL="", DATABASE_URL=" ")
+    assert (settings.nats_url, settings.database_url) == ((), None)
+
+
+def test_servers_of_a_cluster_are_a_list_and_nobody_sees_how_to_enter(tmp_path: Path) -> None:
+    settings = load(tmp_path, JASAWEB_RT_NATS_URL="nats://10.0.0.5:4222, tls://u:pa,ss@b,nats://a-token@c")
+    assert settings.nats_url == ("nats://10.0.0.5:4222", "tls://u:pa,ss@b", "nats://a-token@c")
+    assert "nats_url=('nats://10.0.0.5:4222', 'tls://***@b', 'nats://***@c')" in repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,12 @@ def test_an_empty_value_is_none(tmp_path: Path) -> None:
         ("JASAWEB_RT_ALLOWED_ORIGINS", "https://a.org/path", "scheme, host and port alone"),
         ("JASAWEB_RT_TRUSTED_PROXIES", "10.0.0.1/8", "networks such as 10.0.0.0/8"),
         ("JASAWEB_RT_SESSION_COOKIE", "a b", "no blanks"),
-        ("JASAWEB_RT_NATS_URL", "nats://x", "single node"),
+        ("JASAWEB_RT_NATS_URL", "http://x", "must list URLs such as nats://"),
+        ("JASAWEB_RT_NATS_URL", "nats://a,b", "must list URLs such as nats://"),
+        ("JASAWEB_RT_NATS_URL", "nats://a:x", "must list URLs such as nats://"),
+        ("JASAWEB_RT_NATS_URL", "nats://u:p@ss@a", "percent-encode"),
+        ("JASAWEB_RT_NATS_CREDENTIALS", "/a/file", "is set without JASAWEB_RT_NATS_URL"),
+        ("JASAWEB_RT_NATS_CA", "/a/file", "is set without JASAWEB_RT_NATS_URL"),
         ("JASAWEB_RT_ROLE", "gateway", "one process"),
         ("JASAWEB_RT_JWT_SECRET", "short", "JASAWEB_RT_JWT_SECRET is too short: 5 bytes"),
         ("JASAWEB_RT_JWT_SECRET", "", "JASAWEB_RT_JWT_SECRET is empty"),
@@ -117,7 +129,6 @@ def test_no_part_of_a_password_is_told(tmp_path: Path, password: str) -> None:
 
 def test_a_comma_of_a_password_is_hidden_with_it() -> None:
     assert without_password("postgresql://u:ab,cd@h/d") == "postgresql://u:***@h/d"
-    assert without_password("nats://u:ab@h,nats://u:cd@i") == "nats://u:***@h,nats://u:***@i"
 
 
 @pytest.mark.parametrize(("name", "value"), [("ROLE", "all"), ("MESSAGE_LOG", "off")])

@@ -19,7 +19,7 @@ _DATABASE_SECONDS = 2.0
 Condition = Literal["ok", "failed"]
 
 
-class Checks(msgspec.Struct, frozen=True):
+class Checks(msgspec.Struct, frozen=True, omit_defaults=True):
     """What readiness is made of."""
 
     database: Condition
@@ -32,12 +32,14 @@ class Checks(msgspec.Struct, frozen=True):
     """PostgreSQL has room to write."""
     draining: bool
     """The server is stopping."""
+    nats: Condition | None = None
+    """Frames of other nodes come in, as an echo has shown. Only where there is a cluster."""
 
     @property
     def ready(self) -> bool:
         """Whether all of it is as it should be."""
         return not self.draining and all(
-            condition == "ok" for condition in (self.database, self.relay, self.listener, self.disk)
+            condition in ("ok", None) for condition in (self.database, self.relay, self.listener, self.disk, self.nats)
         )
 
 
@@ -62,7 +64,7 @@ class HealthController(Controller):
 
     @get("/readyz", responses=documented())
     async def ready(self, request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[HealthBody]:
-        """Says whether this server can serve: database, relay, listener, disk, not draining."""
+        """Says whether this server can serve: database, relay, listener, disk, NATS, not draining."""
         gateway = services.gateway
         checks = Checks(
             database=_condition(await _database_answers(services)),
@@ -70,6 +72,7 @@ class HealthController(Controller):
             listener=_condition(gateway.is_accepting),
             disk=_condition(not gateway.disk.is_full),
             draining=gateway.is_draining,
+            nats=_condition(gateway.link.is_up) if gateway.link.is_configured else None,
         )
         details = checks if is_from_metrics_network(request, services.settings) else None
         if checks.ready:

@@ -9,7 +9,7 @@ from typing import Literal
 import asyncpg
 import msgspec
 
-__all__ = ["Connection", "Status", "close_all", "close_many", "delete_closed", "save_many", "touch_many"]
+__all__ = ["Connection", "Status", "close_all", "close_many", "delete_closed", "save_many", "surplus", "touch_many"]
 
 Status = Literal["active", "disconnected", "error", "timeout"]
 
@@ -50,6 +50,26 @@ async def save_many(connection: asyncpg.Connection, rows: Sequence[Connection]) 
         [row.last_activity for row in rows],
         [row.status for row in rows],
     )
+
+
+async def surplus(connection: asyncpg.Connection, user_ids: Sequence[str], limit: int) -> list[str]:
+    """Ids of those active connections of `user_ids` that are beyond `limit` for their user: the idlest."""
+    rows = await connection.fetch(
+        """
+        select c.connection_id
+        from unnest($1::text[]) as u (user_id)
+        cross join lateral (
+          select c.connection_id from (
+            select c.connection_id, c.status, c.last_activity from public.websocket_connections c
+            where c.user_id = u.user_id offset 0
+          ) c
+          where c.status = 'active' order by c.last_activity desc, c.connection_id desc offset $2
+        ) c
+        """,
+        list(user_ids),
+        limit,
+    )
+    return [row["connection_id"] for row in rows]
 
 
 async def touch_many(connection: asyncpg.Connection, activity: Sequence[tuple[str, float]]) -> None:

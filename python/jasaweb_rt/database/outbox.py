@@ -22,6 +22,9 @@ LEADER_LOCK: Final = 0x6A61736177656202
 CHANNEL: Final = "jasaweb_rt"
 """Name to LISTEN on."""
 
+COMPARE: Final = "compare"
+"""Payload on `CHANNEL`: what was relayed may not have reached the other nodes. Any other wakes the relay."""
+
 
 class ReadDetail(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """What was read: `ids` (perhaps none: only the count moved), or everything up to a seq."""
@@ -107,6 +110,11 @@ async def try_lock(connection: asyncpg.Connection, lock: int) -> bool:
 async def unlock(connection: asyncpg.Connection, lock: int) -> None:
     """Gives back an advisory lock that `try_lock` took."""
     await connection.execute("select pg_advisory_unlock($1)", lock)
+
+
+async def ask_to_compare(connection: asyncpg.Connection) -> None:
+    """Tells all nodes that what was relayed may have passed them by."""
+    await connection.execute("select pg_notify($1, $2)", CHANNEL, COMPARE)
 
 
 async def is_led(connection: asyncpg.Connection) -> bool:
