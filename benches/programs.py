@@ -24,7 +24,7 @@ FLOOR = (str(_ROOT / "target" / "release" / "jasaweb_rt_floor"),)
 """The floor program, as `make bench` builds it."""
 
 
-def fan_out(*, workers: int = 1, **options: float) -> tuple[str, ...]:
+def fan_out(*, workers: int = 1, **options: object) -> tuple[str, ...]:
     """The command of our server; `options` as `FanoutServer` takes them."""
     return (sys.executable, "-m", "benches.servers.fan_out", json.dumps({"workers": workers, **options}))
 

@@ -10,6 +10,7 @@ from benches.measures.connections import churn, memory, storm
 from benches.measures.disturbances import besieged, slow, spinning
 from benches.measures.figures import RATIO, Figure, Run
 from benches.measures.floods import flood, moderate
+from benches.measures.nodes import across, interest, nodes
 from benches.measures.pace import cost, last, scale
 from benches.measures.peers import peers
 from benches.measures.resumption import reconnect
@@ -36,11 +37,13 @@ _CORE: tuple[Measure, ...] = (
     scale,
     churn,
 )
+_CLUSTER: tuple[Measure, ...] = (across, interest, nodes)
 _DURABLE: tuple[Measure, ...] = (receipt, writers, bulk, reconnect, log)
 
 SECTIONS: dict[str, dict[str, Measure]] = {
     "figures": {each.__name__: each for each in _CORE},
     "peer figures": {"peers": peers},
+    "cluster figures": {each.__name__: each for each in _CLUSTER},
     "durable figures": {each.__name__: each for each in _DURABLE},
 }
 """Measures by name, in the order of their tables of goals. A section has a place of its

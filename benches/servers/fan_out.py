@@ -6,6 +6,7 @@ Argument: its options, as a JSON object. Its orders are those of the floor progr
 |---|---|---|
 | `text RATE COUNT SIZE BURST` | as `publish`, with messages of words, BURST of them at a time | `published COUNT` |
 | `users RATE COUNT SIZE USERS` | as `publish`, to the first USERS users alone | `published COUNT` |
+| `to USER RATE COUNT SIZE` | as `publish`, to one user, wherever in the cluster | `published COUNT` |
 | `time RATE COUNT SIZE` | as `publish`; measures until the last write has returned | `timed NS NS …` |
 | `fill USERS BYTES` | sends to the first USERS users, who do not read, until BYTES wait for each | `filled` |
 | `disturb` | starts a thread that spins, and an event loop that is blocked for 200 ms at a time | `disturbed` |
@@ -84,6 +85,10 @@ def _carry_out(server: FanoutServer, line: str) -> str:
             ids = [f"user-{number}" for number in range(int(users))]
             for _ in _at(float(rate), int(count)):
                 server.broadcast_to_users(ids, message(time.monotonic_ns(), int(size)))
+            return f"published {count}"
+        case ["to", user, rate, count, size]:
+            for _ in _at(float(rate), int(count)):
+                server.broadcast_to_user(user, message(time.monotonic_ns(), int(size)))
             return f"published {count}"
         case ["time", rate, count, size]:
             return "timed " + " ".join(map(str, _time(server, float(rate), int(count), int(size))))
