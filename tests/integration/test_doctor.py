@@ -71,15 +71,15 @@ async def test_a_role_without_its_rights(database_url: str, connection: asyncpg.
         assert await said(url, "wrong") == ""
         await connection.execute(f"revoke delete on jasaweb_rt.outbox from {role}")
         assert await said(url, "wrong") == (
-            f"the role {role} lacks rights (grant delete on jasaweb_rt.outbox to {role}); run `jasaweb-rt migrate "
-            f"--grant-to {role}` as the role that migrates"
+            f"The role {role} lacks rights that a server needs (delete on jasaweb_rt.outbox); as the role that "
+            f"migrates, run `jasaweb-rt migrate --grant-to {role}`"
         )
         for right in grants.RIGHTS:
             columns = f" ({', '.join(right.columns)})" if right.columns else ""
             privileges = ", ".join(f"{privilege}{columns}" for privilege in right.privileges)
             await connection.execute(f"revoke {privileges} on {right.table} from {role}")
         await connection.execute(f"grant select on jasaweb_rt.migrations to {role}")
-        assert "grant select (id, email, password, name, role) on public.users" in await said(url, "wrong")
+        assert "(select (id, email, password, name, role) on public.users; " in await said(url, "wrong")
 
 
 async def test_a_database_that_can_only_be_read(database_url: str) -> None:

@@ -199,10 +199,10 @@ WHOLE = {
     "dangling_rows": "a check reads the outbox",
     "delete_dangling_rows": "mends the outbox",
     "count_except": "asked once, when a demo starts",
+    "fitness_of": "asks for the state of the server, when a doctor looks",
     "role_of": "asks for nothing but who is asking",
     "grant": "reads the catalogue, when a database is migrated",
-    "missing": "reads the catalogue, when a doctor asks",
-    "fitness_of": "reads no table of the application",
+    "require": "reads the catalogue, when a server starts",
 }
 """Functions that read whole tables by their nature, and why they may.
 

@@ -11,7 +11,7 @@ import msgspec
 
 from jasaweb_rt.exceptions import MigrationError
 
-__all__ = ["RIGHTS", "Right", "grant", "missing", "role_of"]
+__all__ = ["RIGHTS", "Right", "grant", "require", "role_of"]
 
 
 class Right(msgspec.Struct, frozen=True):
@@ -24,6 +24,8 @@ class Right(msgspec.Struct, frozen=True):
 
 
 _ALL: Final = ("select", "insert", "update", "delete")
+# Of what a role lacks, so much is said: a role that has got nothing lacks some twenty rights.
+_NAMED: Final = 3
 
 RIGHTS: Final = (
     # The site's own: no phone number, no credentials of a project, and nothing to be changed but two states.
@@ -95,24 +97,33 @@ async def grant(connection: asyncpg.Connection, role: str) -> list[str]:
         MigrationError: there is no such role, or `connection` may not give a right away; nothing was granted.
     """
     async with connection.transaction():
-        statements = await missing(connection, role)
+        statements = await _missing(connection, role)
         for statement in statements:
             try:
                 await connection.execute(statement)
             except asyncpg.InsufficientPrivilegeError as error:
                 raise MigrationError(f"{error.message}; have whoever owns it run: {statement}") from error
         # Who has a right but may not pass it on gets a warning from GRANT, and no error.
-        if lacking := await missing(connection, role):
+        if lacking := await _missing(connection, role):
             raise MigrationError(f"Not all rights were granted; have whoever owns it run: {'; '.join(lacking)}")
     return statements
 
 
-async def missing(connection: asyncpg.Connection, role: str) -> list[str]:
-    """The statements by which `role` would get what of `RIGHTS` it has not; the database must be migrated.
+async def require(connection: asyncpg.Connection) -> None:
+    """Raises MigrationError where the role of `connection` lacks one of `RIGHTS`."""
+    role = await role_of(connection)
+    statements = await _missing(connection, role)
+    lacking = [statement.removeprefix("grant ").rpartition(" to ")[0] for statement in statements]
+    if lacking:
+        more = f", and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+        raise MigrationError(
+            f"The role {role} lacks rights that a server needs ({'; '.join(lacking[:_NAMED])}{more}); as the role that "
+            f"migrates, run `jasaweb-rt migrate --grant-to {role}`"
+        )
 
-    Raises:
-        MigrationError: there is no such role.
-    """
+
+async def _missing(connection: asyncpg.Connection, role: str) -> list[str]:
+    """The statements that `role` still needs."""
     try:
         rows = await connection.fetch(
             _MISSING,

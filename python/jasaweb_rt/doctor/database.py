@@ -10,7 +10,7 @@ from jasaweb_rt.config import Settings
 from jasaweb_rt.database import embedded_binaries, fitness, grants, migrations, nodes, pool
 from jasaweb_rt.database.embedded import running_url
 from jasaweb_rt.doctor.findings import Finding, Verdict
-from jasaweb_rt.exceptions import ConfigurationError, DatabaseError, EmbeddedPostgresError
+from jasaweb_rt.exceptions import ConfigurationError, DatabaseError, EmbeddedPostgresError, MigrationError
 
 __all__ = ["CONNECTIONS", "look"]
 
@@ -92,18 +92,11 @@ async def _shape(settings: Settings, url: str) -> AsyncIterator[Finding]:
 
 
 async def _rights(connection: asyncpg.Connection) -> Finding:
-    role = await grants.role_of(connection)
     try:
-        lacking = await grants.missing(connection, role)
-    except asyncpg.InsufficientPrivilegeError as error:
-        lacking = [error.message]
-    if lacking:
-        return _finding(
-            "wrong",
-            f"the role {role} lacks rights ({'; '.join(lacking)}); run `jasaweb-rt migrate --grant-to {role}` as the "
-            "role that migrates",
-        )
-    return _finding("ok", f"the role {role} has the rights that a server needs")
+        await grants.require(connection)
+    except MigrationError as error:
+        return _finding("wrong", _sentence(error))
+    return _finding("ok", f"the role {await grants.role_of(connection)} has the rights that a server needs")
 
 
 def _room(found: fitness.Fitness, servers: int) -> Finding:
