@@ -13,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
 from jasaweb_rt._core import Drops, HandshakeRefusals, Histogram, HttpRefusals
+from jasaweb_rt.cluster_metrics import cluster_metrics
 from jasaweb_rt.gateway import Gateway
 
 __all__ = ["Metrics"]
@@ -112,6 +113,8 @@ class Metrics:
         )
         yield _gauge("disk_full", "1 while PostgreSQL has no room to write, or little", gateway.disk.is_full)
         yield _gauge("draining", "1 once the server is stopping", gateway.is_draining)
+        if stats.cluster is not None:
+            yield from cluster_metrics(stats.cluster)
 
     def encode(self, accept: str) -> tuple[bytes, str]:
         """All measures as text, in the format that an `Accept` header prefers, and its media type."""

@@ -23,7 +23,7 @@ def test_the_page_on_the_core_names_every_method() -> None:
     assert fields(_core.FanoutServer) - {"address", "node_id"} <= code_on("docs/fanout.md")
 
 
-_COUNTED = [_core.Stats, _core.Drops, _core.HandshakeRefusals, _core.HttpRefusals, _core.Histogram]
+_COUNTED = [_core.Stats, _core.Drops, _core.HandshakeRefusals, _core.HttpRefusals, _core.Histogram, _core.ClusterStats]
 
 
 @pytest.mark.parametrize("record", _COUNTED)

@@ -4,11 +4,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jasaweb_rt import _core
+from jasaweb_rt.cluster_metrics import cluster_metrics
 from jasaweb_rt.gateway import Gateway
 from tests.integration.http.conftest import Client
 from tests.support.pages import ROOT
 from tests.support.people import bearer
 from tests.support.sockets import closed, opened, until
+from tests.support.tokens import SECRET
 
 pytestmark = pytest.mark.usefixtures("gateway")
 
@@ -109,7 +111,7 @@ async def test_everything_that_the_core_counts_is_told(client: Client) -> None:
         return {sample.partition("/")[2] for sample in found if sample.startswith(f"jasaweb_rt_{name}_total/")}
 
     elsewhere = {"bytes_written", "handshakes_refused", "refusals", "drops", "publish_to_write"}
-    elsewhere |= {"http_refused", "http_refusals"}
+    elsewhere |= {"http_refused", "http_refusals", "cluster"}
     for name in fields(_core.Stats) - elsewhere:
         assert found.keys() & {f"jasaweb_rt_{name}", f"jasaweb_rt_{name}_total"}, name
     assert reasons("handshakes_refused") == fields(_core.HandshakeRefusals)
@@ -123,6 +125,23 @@ async def test_everything_that_the_core_counts_is_told(client: Client) -> None:
         assert f"`{name.removeprefix('jasaweb_rt_')}" in explained, name
     for name in ("sends_refused", "events_dropped", "progress_dropped", "hook_events_dropped"):
         assert found[f"jasaweb_rt_{name}_total"] == 0
+
+
+def test_everything_that_is_counted_of_a_cluster_is_told() -> None:
+    server = _core.FanoutServer(token_secret=SECRET, nats_url=["nats://127.0.0.1:9"])
+    server.start()
+    try:
+        stats = server.stats().cluster
+    finally:
+        server.stop(0)
+    assert stats is not None
+    told = {
+        sample.name.removeprefix("jasaweb_rt_cluster_").removesuffix("_total")
+        + "".join(f"_{reason}" for reason in sample.labels.values())
+        for family in cluster_metrics(stats)
+        for sample in family.samples
+    }
+    assert told == {name for name in vars(_core.ClusterStats) if not name.startswith("_")}
 
 
 async def test_what_the_recorder_drops_is_told(client: Client) -> None:
