@@ -225,6 +225,8 @@ class ClusterStats:
 
     connected: bool
     """Whether the node is linked to NATS and hears its own echo, which is sent every 2 s; two may not be missing."""
+    peers: int
+    """Other nodes that are heard now. One that says nothing for 7 s is not, and that is trouble, as is its return."""
     subscriptions: int
     """Users whose frames the node hears now: those that are connected, and for 2 s those who were."""
     silent: int

@@ -11,6 +11,7 @@ __all__ = ["cluster_metrics"]
 _PREFIX = "jasaweb_rt_cluster"
 _GAUGES = {
     "connected": "1 while the node is linked to NATS and hears its own echo",
+    "peers": "Other nodes that are heard",
     "subscriptions": "Users whose frames the node hears",
     "silent": "Subscriptions that did not echo, were made anew, and have not echoed since",
     "outbox_bytes": "Bytes that wait to leave for other nodes",

@@ -109,7 +109,7 @@ async def test_what_cannot_be_read_changes_nothing(start_server: StartServer, tm
             kinds = [bytes([1, kind]) + header[2:] for kind in range(256)]
             payloads = [b"", b"\x00", b"\x01\x01", b"\x02" + header[1:], *kinds]
             payloads += [kind + b"\xff" * 30 for kind in kinds]
-            harmless = {8, 9, 10, 11}  # echoes, probes, requests to compare, and events for programs
+            harmless = {8, 9, 10, 11, 12}  # echoes, probes, requests to compare, farewells, and events for programs
             payloads = [payload for payload in payloads if len(payload) < 2 or payload[1] not in harmless]
             subjects = [
                 "jasaweb_rt.all",

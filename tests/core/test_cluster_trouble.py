@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.core.conftest import StartServer
 from tests.support.cluster import cluster_event, cluster_stats, fenced, heard, joined, start_nodes
-from tests.support.nats_server import PASSWORD_USER, nats_server, permissions
+from tests.support.nats_server import PASSWORD_USER, NatsServer, nats_server, permissions
 from tests.support.ports import free_port
 from tests.support.sockets import frame, opened, until
 from tests.support.tcp_relay import tcp_relay
@@ -92,6 +92,35 @@ async def test_a_node_that_nats_finds_too_slow(start_server: StartServer, tmp_pa
             a.broadcast_to_user("anna", message(last=True))
             while await frame(socket) != {"last": True}:
                 pass
+
+
+async def test_nats_servers_that_are_cut_off_from_each_other(start_server: StartServer, tmp_path: Path) -> None:
+    one, other = NatsServer(tmp_path, "nats-0"), NatsServer(tmp_path, "nats-1")
+    async with tcp_relay(one.host, one.route_port) as relay:
+        one.routes, other.routes = [one.route_url], [f"nats://127.0.0.1:{relay.port}"]
+        try:
+            for nats in (one, other):
+                nats.start()
+                await nats.wait_ready()
+            a, b = start_server(nats_url=[one.url]), start_server(nats_url=[other.url])
+            await joined([a, b])
+            for node in (a, b):
+                await until(lambda node=node: cluster_stats(node).peers == 1, "the other node")  # type: ignore[misc]
+                node.fileno()
+            await relay.cut()
+            # Both links are as good as before.
+            for node in (a, b):
+                assert (await cluster_event(node, "a node is not heard any more")).connected
+                assert (cluster_stats(node).peers, cluster_stats(node).links) == (0, 1)
+            await relay.start()
+            for node in (a, b):
+                await cluster_event(node, "a node is heard again")
+            # A node that ends says so.
+            b.stop(1)
+            await until(lambda: cluster_stats(a).peers == 0, "the farewell")
+        finally:
+            for nats in (one, other):
+                await nats.stop()
 
 
 async def test_without_nats_a_server_serves_its_own(start_server: StartServer) -> None:

@@ -1,9 +1,12 @@
 //! A program without sessions of its own that reaches those of the cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
-use tokio::{runtime::Runtime, time::timeout};
+use tokio::runtime::Runtime;
 
 use super::{Cluster, ClusterOptions, ClusterStats, Tasks};
 use crate::{bus::Bus, error::Error, events::EventQueue, log, server::new_node_id};
@@ -13,6 +16,9 @@ const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// How long what waits to leave has, when the client is dropped or closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often [`ClusterClient::connect`] looks whether there is a link.
+const LINK_POLL: Duration = Duration::from_millis(5);
 
 /// A member of the cluster that has nobody connected.
 #[derive(Debug)]
@@ -46,24 +52,26 @@ impl ClusterClient {
     /// [`Error::Unlinked`] where the time is up. It goes on trying all the same.
     pub fn connect(&self, wait: Duration) -> Result<(), Error> {
         self.check_owner()?;
-        let linked = {
+        let deadline = Instant::now() + wait;
+        {
             let mut state = self.state.lock();
-            match &*state {
-                State::New => {
-                    let runtime = self.build()?;
-                    let tasks = self.cluster.start(self.options.clone(), None, 0, runtime.handle());
-                    let handle = runtime.handle().clone();
-                    *state = State::Open(runtime, tasks);
-                    handle
-                }
-                State::Open(runtime, _) => runtime.handle().clone(),
-                State::Closed => return Err(Error::Stopped),
+            if let State::New = &*state {
+                let runtime = self.build()?;
+                let tasks = self.cluster.start(self.options.clone(), None, 0, runtime.handle());
+                *state = State::Open(runtime, tasks);
             }
-        };
-        let waited = linked.block_on(async { timeout(wait, self.cluster.linked()).await });
-        waited.map_err(|_| Error::Unlinked {
-            reason: self.cluster.last_error().unwrap_or_else(|| "it did not answer in time (see nats_url)".to_owned()),
-        })
+        }
+        loop {
+            self.bus()?;
+            if self.cluster.is_linked() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let unknown = || "it did not answer in time (see nats_url)".to_owned();
+                return Err(Error::Unlinked { reason: self.cluster.last_error().unwrap_or_else(unknown) });
+            }
+            std::thread::sleep(LINK_POLL);
+        }
     }
 
     /// What to publish through.

@@ -15,6 +15,8 @@ macro_rules! counters {
         pub struct ClusterStats {
             /// Whether the node is linked to NATS and hears its own echo.
             pub connected: bool,
+            /// Other nodes that are heard now.
+            pub peers: usize,
             /// Users whose frames the node hears now.
             pub subscriptions: usize,
             /// Subscriptions that fell silent and have not been heard since.

@@ -57,14 +57,18 @@ impl Echoes {
         awaited.suspects.remove(&slot);
     }
 
-    /// Something came back on the node's own subject. True where that has shown subscriptions to be silent.
-    pub(super) fn echo_came(&self, number: u64) -> bool {
+    /// Something came back on the node's own subject. True where that has shown subscriptions to be silent; it does not
+    /// where `is_behind_all` is false: something that came before may still wait to be read.
+    pub(super) fn echo_came(&self, number: u64, is_behind_all: bool) -> bool {
         let mut awaited = self.0.lock();
         awaited.missed = 0;
         let later = awaited.fences.split_off(&(number + 1));
         for asker in mem::replace(&mut awaited.fences, later).into_values() {
             // Nobody waits any more where the time was up.
             let _ = asker.try_send(true);
+        }
+        if !is_behind_all {
+            return false;
         }
         let Awaited { probes, silent, .. } = &mut *awaited;
         let before = silent.len();
@@ -130,7 +134,7 @@ mod tests {
         let (second, opened_second) = sync_channel(1);
         echoes.fence_leaves(1, first);
         echoes.fence_leaves(2, second);
-        echoes.echo_came(1);
+        echoes.echo_came(1, true);
         assert_eq!((opened_first.try_recv(), opened_second.try_recv()), (Ok(true), Err(TryRecvError::Empty)));
         echoes.lose();
         assert_eq!(opened_second.try_recv(), Ok(false));
@@ -143,20 +147,21 @@ mod tests {
         echoes.probe_leaves(11, 2);
         echoes.probe_leaves(12, 4);
         echoes.probe_came(10, 1);
-        assert!(echoes.echo_came(3));
+        assert!(!echoes.echo_came(3, false));
+        assert!(echoes.echo_came(3, true));
         assert_eq!(echoes.take_silent(), [11]);
         echoes.suspect(20);
         assert_eq!((echoes.suspects(), echoes.silent()), (vec![20], 1));
         echoes.probe_came(20, 5);
         assert_eq!(echoes.silent(), 0);
-        assert!(!echoes.echo_came(3));
+        assert!(!echoes.echo_came(3, true));
     }
 
     #[test]
     fn echoes_are_missed_until_one_comes() {
         let echoes = Echoes::default();
         assert_eq!((echoes.echo_leaves(), echoes.echo_leaves()), (0, 1));
-        echoes.echo_came(9);
+        echoes.echo_came(9, true);
         assert_eq!(echoes.echo_leaves(), 0);
     }
 }

@@ -23,11 +23,19 @@ use futures_util::Stream as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Messages that are put in order together, at most.
-const BATCH: usize = 4096;
+/// Messages that are put in order together, at most. Where more have come, the order between subjects may be lost.
+const BATCH: usize = 65_536;
 
 /// One subscription; no two have had the same.
 pub(super) type SlotId = u64;
+
+/// Messages that came, with the subscriptions that they came by.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) messages: Vec<(SlotId, Bytes)>,
+    /// Whether every message that came before one of these is among them, or was before.
+    pub(super) is_whole: bool,
+}
 
 /// All subscriptions of this node.
 #[derive(Debug, Default)]
@@ -102,34 +110,34 @@ impl Inlet {
         drop(removed);
     }
 
-    /// The messages that have come, with the subscriptions that they came by; waits for the first.
-    pub(super) async fn next(&self) -> Vec<(SlotId, Bytes)> {
+    /// The messages that have come; waits for the first.
+    pub(super) async fn next(&self) -> Batch {
         loop {
-            let found = self.collect();
-            if !found.is_empty() {
-                return found;
+            let batch = self.collect();
+            if !batch.messages.is_empty() {
+                return batch;
             }
             self.ready.news.notified().await;
         }
     }
 
-    fn collect(&self) -> Vec<(SlotId, Bytes)> {
-        let mut found = Vec::new();
+    fn collect(&self) -> Batch {
+        let mut messages = Vec::new();
         let mut slots = self.slots.lock();
         loop {
             let mut ids = mem::take(&mut *self.ready.ids.lock());
             if ids.is_empty() {
-                return found;
+                return Batch { messages, is_whole: true };
             }
             while let Some(id) = ids.pop() {
-                if found.len() >= BATCH {
+                if messages.len() >= BATCH {
                     ids.push(id);
                     self.ready.ids.lock().append(&mut ids);
                     self.ready.news.notify_one();
-                    return found;
+                    return Batch { messages, is_whole: false };
                 }
                 if let Some(slot) = slots.by_id.get_mut(&id)
-                    && slot.empty_into(id, &mut found)
+                    && slot.empty_into(id, &mut messages)
                 {
                     slots.by_id.remove(&id);
                 }

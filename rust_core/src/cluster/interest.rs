@@ -57,6 +57,7 @@ pub(super) struct Interest {
     users: HashMap<Arc<str>, User>,
     leaving: VecDeque<(Instant, Arc<str>)>,
     last_probed: SlotId,
+    control: Option<SlotId>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +67,13 @@ struct User {
     left_at: Option<Instant>,
     /// Whether the user stands in `leaving`.
     is_leaving: bool,
+}
+
+/// A user who is not heard any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// The subscription to end; `None`: there never was a link to make it.
+    pub(super) slot: Option<SlotId>,
 }
 
 impl Interest {
@@ -106,6 +114,9 @@ impl Interest {
         {
             user.slot = Some(slot);
         }
+        if topic == Topic::Common(subject::CONTROL) {
+            self.control = Some(slot);
+        }
         self.topics.insert(slot, topic);
     }
 
@@ -120,8 +131,8 @@ impl Interest {
         Some(topic)
     }
 
-    /// The next user who has been away for long enough; `Some(None)` where there was no subscription to end.
-    pub(super) fn let_go(&mut self, now: Instant) -> Option<Option<SlotId>> {
+    /// The next user who has been away for long enough.
+    pub(super) fn let_go(&mut self, now: Instant) -> Option<Gone> {
         while self.leaving.front().is_some_and(|(due, _)| *due <= now) {
             let (_, user_id) = self.leaving.pop_front()?;
             let Some(user) = self.users.get_mut(&user_id) else { continue };
@@ -136,23 +147,24 @@ impl Interest {
                     if let Some(slot) = slot {
                         self.topics.remove(&slot);
                     }
-                    return Some(slot);
+                    return Some(Gone { slot });
                 }
             }
         }
         None
     }
 
-    /// What is to be probed in this round: the next in turn, and these, which have been silent.
+    /// What is to be probed in this round: the next in turn, these, which have been silent, and always what tells the
+    /// other nodes that this one is there.
     pub(super) fn round(&mut self, suspects: &[SlotId]) -> Vec<(SlotId, Subject)> {
         let count = PROBE_LEAST.max(self.topics.len() / PROBE_PARTS).min(self.topics.len());
         let after = self.topics.range((Excluded(self.last_probed), Unbounded));
         let turn: Vec<SlotId> =
             after.chain(self.topics.range(..=self.last_probed)).map(|(slot, _)| *slot).take(count).collect();
         self.last_probed = turn.last().copied().unwrap_or_default();
-        let suspects = suspects.iter().filter(|slot| !turn.contains(slot));
+        let extra = suspects.iter().chain(&self.control).filter(|slot| !turn.contains(slot));
         turn.iter()
-            .chain(suspects)
+            .chain(extra)
             .filter_map(|slot| {
                 let topic = self.topics.get(slot).filter(|topic| topic.is_probed())?;
                 Some((*slot, topic.subject()))
@@ -182,7 +194,7 @@ mod tests {
         interest.left(&anna, at(1500));
         assert_eq!(interest.let_go(at(2000)), None);
         assert_eq!(interest.let_go(at(3499)), None);
-        assert_eq!(interest.let_go(at(3500)), Some(Some(1)));
+        assert_eq!(interest.let_go(at(3500)), Some(Gone { slot: Some(1) }));
         assert_eq!((interest.users(), interest.let_go(at(9000))), (0, None));
         assert!(interest.came(&anna));
     }
@@ -195,7 +207,7 @@ mod tests {
         interest.came(&anna);
         assert_eq!(interest.let_go(start + LINGER), None);
         interest.left(&anna, start + LINGER);
-        assert_eq!(interest.let_go(start + 2 * LINGER), Some(Some(1)));
+        assert_eq!(interest.let_go(start + 2 * LINGER), Some(Gone { slot: Some(1) }));
     }
 
     #[test]
@@ -210,6 +222,18 @@ mod tests {
         };
         assert_eq!(slots(&[]), (2..=16).collect::<Vec<_>>());
         assert_eq!(slots(&[3, 18]), (17..=30).chain([2, 3]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn other_nodes_are_told_each_time() {
+        let mut interest = Interest::default();
+        interest.subscribed(1, Topic::Common(subject::CONTROL));
+        for slot in 2..=40 {
+            heard(&mut interest, &slot.to_string(), slot);
+        }
+        for _ in 0..5 {
+            assert!(interest.round(&[]).iter().any(|(slot, _)| *slot == 1));
+        }
     }
 
     #[test]

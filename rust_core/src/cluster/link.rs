@@ -103,10 +103,14 @@ impl Link {
         let rest = shared.outbox.take_now();
         self.handle(rest).await;
         if self.is_up() {
-            // Ends by an error only where there is nothing left to flush to.
+            // Where any of this fails, nobody is left to hear it.
+            let _ = self.say(Subject::from_static(subject::CONTROL), Body::Leave).await;
+            let _ = self.client.flush().await;
+            // Ends all subscriptions at once; the flush returns when there is no connection any more.
+            let _ = self.client.drain().await;
             let _ = self.client.flush().await;
         }
-        shared.linked.send_replace(false);
+        shared.linked.store(false, Relaxed);
         shared.echoes.lose();
         shared.inlet.clear();
     }
@@ -224,13 +228,15 @@ impl Link {
         if links != self.links || !self.is_up() {
             self.lose();
         }
-        if links != self.links && self.is_up() {
+        // Told late, the end of an earlier link passes for that of this one.
+        if self.is_up() && !self.shared.linked.load(Relaxed) {
             let first = self.links == 0;
             self.shared.counters.links.add(links - self.links);
             self.links = links;
             self.shared.echoing.store(true, Relaxed);
+            self.shared.peers.excuse(Instant::now().into_std());
             self.subscribe_wanted().await;
-            self.shared.linked.send_replace(true);
+            self.shared.linked.store(true, Relaxed);
             let server = self.client.server_info();
             tracing::info!("linked to the NATS server {} at {}:{}", server.server_name, server.host, server.port);
             self.shared.report(if first { "linked" } else { "the link is back" });
@@ -252,16 +258,31 @@ impl Link {
             tracing::warn!("the NATS server says: {trouble}");
             self.shared.trouble(&trouble);
         }
-        for slot in self.shared.echoes.take_silent() {
-            self.end(slot);
-            if let Some(topic) = self.interest.ended(slot) {
-                self.shared.counters.silenced.add(1);
-                tracing::warn!("the subscription to {} was silent and is made anew", topic.subject());
-                self.shared.trouble("a subscription was silent");
-                match self.subscribe(topic).await {
-                    Ok(slot) => self.shared.echoes.suspect(slot),
-                    Err(topic) => self.wanted.push_back(topic),
-                }
+        self.renew_silent().await;
+    }
+
+    /// Makes subscriptions anew that have shown themselves silent.
+    async fn renew_silent(&mut self) {
+        let silent = self.shared.echoes.take_silent();
+        let topics: Vec<Topic> = silent
+            .into_iter()
+            .filter_map(|slot| {
+                self.end(slot);
+                self.interest.ended(slot)
+            })
+            .collect();
+        let Some(first) = topics.first() else { return };
+        tracing::warn!(
+            "{} subscriptions were silent and are made anew, that to {} first",
+            topics.len(),
+            first.subject()
+        );
+        self.shared.counters.silenced.add(topics.len() as u64);
+        self.shared.trouble("a subscription was silent");
+        for topic in topics {
+            match self.subscribe(topic).await {
+                Ok(slot) => self.shared.echoes.suspect(slot),
+                Err(topic) => self.wanted.push_back(topic),
             }
         }
     }
@@ -269,7 +290,7 @@ impl Link {
     /// Nothing that is on its way will arrive.
     fn lose(&self) {
         self.shared.echoes.lose();
-        if self.shared.linked.send_replace(false) {
+        if self.shared.linked.swap(false, Relaxed) {
             tracing::warn!("the link to NATS is lost");
             self.shared.report("the link is lost");
         }
@@ -279,13 +300,19 @@ impl Link {
         let connects = self.client.statistics().connects.load(Relaxed);
         self.shared.signals.check(self.client.connection_state() == State::Connected, connects);
         let now = Instant::now();
-        while let Some(slot) = self.interest.let_go(now) {
+        while let Some(gone) = self.interest.let_go(now) {
             self.shared.counters.unsubscribed.add(1);
-            if let Some(slot) = slot {
+            if let Some(slot) = gone.slot {
                 self.end(slot);
             }
         }
         self.shared.subscriptions.store(self.interest.users(), Relaxed);
+        if self.is_up() {
+            for node in self.shared.peers.fallen_silent(now.into_std()) {
+                tracing::warn!("the node {node:016x} is not heard any more");
+                self.shared.trouble("a node is not heard any more");
+            }
+        }
         self.shared.tell_trouble();
     }
 

@@ -1,12 +1,12 @@
 //! Many nodes as one: what goes between them by NATS.
 //!
-//! NATS is at-most-once, and nothing here makes it more: PostgreSQL is the log. This module carries frames fast, knows
+//! NATS is at-most-once, and nothing here makes it more: the database is the log. This module carries frames fast, knows
 //! when something may have been lost, and says so ([`Event::Cluster`]); who is told compares with the database.
 //!
 //! - [`wire`]: messages as bytes; [`subject`]: where they go;
 //! - [`outbox`]: what is to leave, bounded; any thread puts in;
 //! - [`link`]: the task that sends, subscribes, probes and mends; [`signals`]: what it hears of the connection;
-//!   [`interest`]: whom the node hears; [`echoes`]: fences and probes;
+//!   [`interest`]: whom the node hears; [`echoes`]: fences and probes; [`peers`]: which other nodes are heard;
 //! - [`inlet`]: the subscriptions, read in the order of each sender; [`receiver`]: from there to the hub.
 //!
 //! Local delivery never waits for any of it. What is for other nodes is dropped and counted while there is no link.
@@ -19,6 +19,7 @@ mod interest;
 mod link;
 mod options;
 mod outbox;
+mod peers;
 mod receiver;
 mod signals;
 mod subject;
@@ -39,7 +40,6 @@ use async_nats::Subject;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::watch,
     task::{JoinHandle, unconstrained},
     time::timeout,
 };
@@ -56,6 +56,7 @@ use self::{
     inlet::Inlet,
     link::Link,
     outbox::{Item, Outbox},
+    peers::Peers,
     receiver::Receiver,
     signals::Signals,
     wire::Body,
@@ -88,10 +89,11 @@ struct Shared {
     outbox: Outbox,
     inlet: Inlet,
     echoes: Echoes,
+    peers: Peers,
     signals: Signals,
     counters: Counters,
     /// Whether messages can leave.
-    linked: watch::Sender<bool>,
+    linked: AtomicBool,
     /// Whether the node hears its own echo.
     echoing: AtomicBool,
     subscriptions: AtomicUsize,
@@ -120,9 +122,10 @@ impl Cluster {
             outbox: Outbox::default(),
             inlet: Inlet::default(),
             echoes: Echoes::default(),
+            peers: Peers::default(),
             signals: Signals::default(),
             counters: Counters::default(),
-            linked: watch::Sender::new(false),
+            linked: AtomicBool::new(false),
             echoing: AtomicBool::new(false),
             subscriptions: AtomicUsize::new(0),
             trouble: Mutex::default(),
@@ -246,6 +249,7 @@ impl Cluster {
     pub fn stats(&self) -> ClusterStats {
         ClusterStats {
             connected: self.is_linked() && self.0.echoing.load(Relaxed),
+            peers: self.0.peers.count(),
             subscriptions: self.0.subscriptions.load(Relaxed),
             silent: self.0.echoes.silent(),
             outbox_bytes: self.0.outbox.bytes(),
@@ -253,14 +257,9 @@ impl Cluster {
         }
     }
 
+    /// Whether messages can leave.
     fn is_linked(&self) -> bool {
-        *self.0.linked.borrow()
-    }
-
-    /// Waits until there is a link.
-    async fn linked(&self) {
-        // The sender lives as long as this does.
-        let _ = self.0.linked.subscribe().wait_for(|linked| *linked).await;
+        self.0.linked.load(Relaxed)
     }
 
     /// Why there is none, where that is known.
@@ -287,10 +286,16 @@ impl Cluster {
 }
 
 impl Shared {
-    /// Tells how things stand, at once.
+    /// Tells how things stand, at once; where the queue of events is full, with a later tick.
     fn report(&self, reason: &str) {
-        let connected = *self.linked.borrow() && self.echoing.load(Relaxed);
-        self.events.tell(Event::Cluster { connected, reason: reason.to_owned() });
+        if !self.offer(reason) {
+            self.trouble(reason);
+        }
+    }
+
+    fn offer(&self, reason: &str) -> bool {
+        let connected = self.linked.load(Relaxed) && self.echoing.load(Relaxed);
+        self.events.offer(Event::Cluster { connected, reason: reason.to_owned() })
     }
 
     /// Something may be lost. It is told with the next tick, however often it comes.
@@ -303,8 +308,10 @@ impl Shared {
 
     fn tell_trouble(&self) {
         let trouble = mem::take(&mut *self.trouble.lock());
-        if !trouble.is_empty() {
-            self.report(&trouble.join("; "));
+        if !trouble.is_empty() && !self.offer(&trouble.join("; ")) {
+            for reason in &trouble {
+                self.trouble(reason);
+            }
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::{
     cell::Cell,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
 };
 
 use bytes::Bytes;
 
 use super::{
     Shared,
-    inlet::SlotId,
+    inlet::{Batch, SlotId},
     wire::{self, Body, Message},
 };
 use crate::{
@@ -40,9 +41,9 @@ impl Receiver {
         }
     }
 
-    fn take(&self, batch: &[(SlotId, Bytes)]) {
-        let mut messages = Vec::with_capacity(batch.len());
-        for (slot, bytes) in batch {
+    fn take(&self, batch: &Batch) {
+        let mut messages = Vec::with_capacity(batch.messages.len());
+        for (slot, bytes) in &batch.messages {
             match wire::decode(bytes) {
                 Ok(message) => messages.push((*slot, message)),
                 Err(refused) => {
@@ -55,17 +56,19 @@ impl Receiver {
         }
         messages.sort_by_key(|(_, message)| (message.origin, message.number));
         for (slot, message) in &messages {
-            self.take_one(*slot, message);
+            if message.origin == self.shared.node {
+                self.take_own(*slot, message, batch.is_whole);
+            } else {
+                self.take_others(message);
+            }
         }
     }
 
-    fn take_one(&self, slot: SlotId, message: &Message<'_>) {
-        if message.origin == self.shared.node {
-            self.take_own(slot, message);
-            return;
-        }
+    fn take_others(&self, message: &Message<'_>) {
         let delivered = match message.body {
-            Body::Echo | Body::Probe => return,
+            Body::Probe => return self.note_peer(message.origin),
+            Body::Leave => return self.shared.peers.left(message.origin),
+            Body::Echo => return,
             Body::Compare => {
                 self.shared.trouble("another node has lost its link");
                 return;
@@ -80,11 +83,19 @@ impl Receiver {
         }
     }
 
+    /// Nodes send probes to all others, so they show who is there.
+    fn note_peer(&self, node: u64) {
+        if self.shared.peers.heard(node, Instant::now()) {
+            tracing::info!("the node {node:016x} is heard again");
+            self.shared.trouble("a node is heard again");
+        }
+    }
+
     /// What came back to its sender: the rest of its own was delivered when it was sent.
-    fn take_own(&self, slot: SlotId, message: &Message<'_>) {
+    fn take_own(&self, slot: SlotId, message: &Message<'_>, is_whole: bool) {
         match message.body {
             Body::Echo => {
-                if self.shared.echoes.echo_came(message.number) {
+                if self.shared.echoes.echo_came(message.number, is_whole) {
                     self.shared.signals.wake();
                 }
                 if !self.shared.echoing.swap(true, Relaxed) {
@@ -114,7 +125,7 @@ impl Receiver {
                 Some(reason) => hub.disconnect(connection_id, reason).map(|_| ()),
                 None => Ok(()),
             },
-            Body::Echo | Body::Probe | Body::Compare | Body::Event { .. } => Ok(()),
+            Body::Echo | Body::Probe | Body::Compare | Body::Leave | Body::Event { .. } => Ok(()),
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) enum Body<'a> {
     Probe,
     /// Messages of the sender may have been lost: compare with the database.
     Compare,
+    /// The sender ends in order.
+    Leave,
     /// For a program that listens to events.
     Event { data: &'a [u8] },
 }
@@ -80,7 +82,8 @@ impl Body<'_> {
             Self::Echo => 8,
             Self::Probe => 9,
             Self::Compare => 10,
-            Self::Event { .. } => 11,
+            Self::Leave => 11,
+            Self::Event { .. } => 12,
         }
     }
 
@@ -101,7 +104,7 @@ impl Body<'_> {
             }
             Self::Send { connection_id, text } => put(&mut bytes, &[], connection_id, text.as_bytes()),
             Self::Close { connection_id, code } => put(&mut bytes, &[u64::from(code)], connection_id, &[]),
-            Self::Echo | Self::Probe | Self::Compare => {}
+            Self::Echo | Self::Probe | Self::Compare | Self::Leave => {}
             Self::Event { data } => bytes.extend_from_slice(data),
         }
         bytes
@@ -118,7 +121,7 @@ impl Body<'_> {
                 | Self::Send { connection_id: id, text } => id.len() + text.len(),
                 Self::Head { user_id: id, .. } | Self::Close { connection_id: id, .. } => id.len(),
                 Self::Audience { text, .. } => text.len(),
-                Self::Echo | Self::Probe | Self::Compare => 0,
+                Self::Echo | Self::Probe | Self::Compare | Self::Leave => 0,
                 Self::Event { data } => data.len(),
             }
     }
@@ -162,7 +165,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Message<'_>, Refused> {
         8 => Body::Echo,
         9 => Body::Probe,
         10 => Body::Compare,
-        11 => Body::Event { data: rest.take(rest.0.len())? },
+        11 => Body::Leave,
+        12 => Body::Event { data: rest.take(rest.0.len())? },
         kind => return Err(Refused::Kind(kind)),
     };
     if rest.0.is_empty() { Ok(Message { origin, number, body }) } else { Err(Refused::Malformed) }
@@ -232,7 +236,7 @@ mod tests {
 
     use super::*;
 
-    const BODIES: [Body<'_>; 13] = [
+    const BODIES: [Body<'_>; 14] = [
         Body::Direct { user_id: "anna", text: "{}" },
         Body::Direct { user_id: "", text: "" },
         Body::Durable { user_id: "anna", seq: 7, rev: 9, text: "{\"a\":\"é\"}" },
@@ -245,6 +249,7 @@ mod tests {
         Body::Echo,
         Body::Probe,
         Body::Compare,
+        Body::Leave,
         Body::Event { data: b"\xff\x00" },
     ];
 

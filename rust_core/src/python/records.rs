@@ -203,6 +203,7 @@ impl From<front_door::HttpRefusals> for HttpRefusals {
 #[pyclass(frozen, get_all, module = "jasaweb_rt._core")]
 pub(super) struct ClusterStats {
     connected: bool,
+    peers: usize,
     subscriptions: usize,
     silent: usize,
     outbox_bytes: usize,
@@ -224,6 +225,7 @@ impl From<cluster::ClusterStats> for ClusterStats {
     fn from(stats: cluster::ClusterStats) -> Self {
         let cluster::ClusterStats {
             connected,
+            peers,
             subscriptions,
             silent,
             outbox_bytes,
@@ -242,6 +244,7 @@ impl From<cluster::ClusterStats> for ClusterStats {
         } = stats;
         Self {
             connected,
+            peers,
             subscriptions,
             silent,
             outbox_bytes,
