@@ -16,7 +16,7 @@ from litestar.exceptions import ImproperlyConfiguredException
 from litestar.plugins import InitPlugin
 
 from jasaweb_rt.config import Settings
-from jasaweb_rt.database.migrations import migrate_for, pending
+from jasaweb_rt.database.migrations import check_rights, migrate_for, pending
 from jasaweb_rt.database.pool import create_pool
 from jasaweb_rt.exceptions import ConfigurationError, MigrationError, RealtimeError, ServerStoppedError
 from jasaweb_rt.gateway import Gateway, open_gateway
@@ -153,6 +153,7 @@ class RealtimePlugin(InitPlugin):
                 f"The database lacks {', '.join(missing)}; run `jasaweb-rt migrate`, or let RealtimePlugin do it by "
                 "migrate=True"
             )
+        await check_rights(url)
 
     def _current(self) -> tuple[Gateway, asyncpg.Pool]:
         if self._gateway is None or self._pool is None:

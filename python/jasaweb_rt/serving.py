@@ -27,7 +27,7 @@ from jasaweb_rt import demo
 from jasaweb_rt.app import create_app
 from jasaweb_rt.config import Keys, Settings
 from jasaweb_rt.database.embedded import EmbeddedPostgres
-from jasaweb_rt.database.migrations import migrate_for
+from jasaweb_rt.database.migrations import check_rights, migrate_for
 from jasaweb_rt.database.pool import acquire, create_pool
 from jasaweb_rt.exceptions import RealtimeError
 from jasaweb_rt.gateway import Gateway
@@ -102,7 +102,8 @@ class Server:
             ConfigurationError: the port is taken, or a limit cannot be used.
             DatabaseUnavailableError: the database does not answer at start.
             EmbeddedPostgresError: the embedded server cannot run.
-            MigrationError: the database cannot be brought to the version that this program needs.
+            MigrationError: the database cannot be brought to the version that this program needs, or its role may not
+                do what a server does.
         """
         previous = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
         previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._note_hang_up)
@@ -195,6 +196,7 @@ class Server:
             await self._postgres.wait_ready()
         for name in await migrate_for(database_url, self._settings.migrate_url):
             logger.info("applied migration %s", name)
+        await check_rights(database_url)
 
     async def _serve_http(
         self, gateway: Gateway, services: Services, stop: asyncio.Event, keys_wanted: asyncio.Event

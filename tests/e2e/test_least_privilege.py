@@ -14,9 +14,13 @@ from typing import NamedTuple
 import asyncpg
 import httpx
 import pytest
+from litestar import Litestar
 from websockets.asyncio.client import connect
 
+from jasaweb_rt import RealtimePlugin
+from jasaweb_rt.config import load_settings
 from jasaweb_rt.database.grants import RIGHTS
+from jasaweb_rt.exceptions import MigrationError
 from tests.support.live_sockets import connection_token, socket_of, socket_url
 from tests.support.payments import KEY, midtrans_body
 from tests.support.people import PASSWORD, bearer, insert_people
@@ -258,6 +262,37 @@ async def test_without_rights_a_server_says_how_to_give_them(tmp_path: Path, rol
     assert code == 0, output
     code, output = await run(tmp_path, environment(roles.runner), "migrate", "--check")
     assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    ("revoked", "told"),
+    [
+        ("update on jasaweb_rt.nodes", "(update on jasaweb_rt.nodes)"),
+        ("select (email) on public.users", "(select (id, email, password, name, role) on public.users)"),
+        ("usage on schema jasaweb_rt", "permission denied for schema jasaweb_rt"),
+        ("all on all tables in schema public", ", and 6 more)"),
+    ],
+)
+async def test_a_server_that_lacks_some_rights_does_not_start(
+    tmp_path: Path, roles: Roles, revoked: str, told: str
+) -> None:
+    owner, runner = await migrated(tmp_path, roles), role_name(roles.runner)
+    await owner.execute(f"revoke {revoked} from {runner}, public")
+    for command in (("serve",), ("migrate", "--check")):
+        code, output = await run(tmp_path, environment(roles.runner), *command)
+        assert (code, "Traceback" in output) == (1, False), output
+        assert told in output
+        assert "jasaweb-rt migrate --grant-to " in output
+    settings = load_settings(environment(roles.runner), None, data_dir=tmp_path)
+    denied = pytest.RaisesExc(MigrationError, match="jasaweb-rt migrate --grant-to ")
+    with pytest.RaisesGroup(denied, flatten_subgroups=True):
+        async with Litestar(plugins=[RealtimePlugin(settings)]).lifespan():
+            pass
+    code, output = await run(tmp_path, environment(roles.runner, MIGRATE_URL=roles.owner), "migrate")
+    assert code == 0, output
+    code, output = await run(tmp_path, environment(roles.runner), "migrate", "--check")
+    assert code == 0, output
+    await owner.close(timeout=30)
 
 
 @pytest.mark.parametrize("kept", ["nothing", "select"])

@@ -12,7 +12,7 @@ __all__ = ["migrate"]
 
 
 @click.command("migrate")
-@click.option("--check", is_flag=True, help="Change nothing; say what is missing, and exit with 1 if anything is.")
+@click.option("--check", is_flag=True, help="Change nothing; say what, or which right, is missing, and exit with 1.")
 @click.option("--grant-to", metavar="ROLE", help="Give this role what a server needs to run, and no more.")
 @click.pass_context
 def migrate(context: click.Context, check: bool, grant_to: str | None) -> None:
@@ -28,6 +28,8 @@ def migrate(context: click.Context, check: bool, grant_to: str | None) -> None:
                 click.echo(f"missing {name}")
             if missing:
                 context.exit(1)
+            if settings.database_url is not None:
+                asyncio.run(migrations.check_rights(settings.database_url))
             click.echo("Nothing is missing.")
         else:
             if grant_to is None and settings.database_url is not None:

@@ -177,6 +177,17 @@ async def pending(url: str, *, directory: Traversable | None = None) -> list[str
         await _close(connection)
 
 
+async def check_rights(url: str) -> None:
+    """Raises MigrationError where the role of `url` lacks rights of a running server; everything must be migrated."""
+    connection = await _connect(url)
+    try:
+        await grants.require(connection)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise _as_ours(error, url, connection) from error
+    finally:
+        await _close(connection)
+
+
 async def _connect(url: str) -> asyncpg.Connection:
     # A connection of its own: the lock lives as long as the session. Files name every schema, so nothing else is on the
     # path.
