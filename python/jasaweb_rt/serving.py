@@ -10,10 +10,8 @@ import errno
 import logging
 import os
 import select
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,6 +32,7 @@ from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.hooks import Hooks
 from jasaweb_rt.key_rotation import KeyRotation
 from jasaweb_rt.services import Services, close_pool
+from jasaweb_rt.socket_folder import SocketFolder
 from jasaweb_rt.sparing_log import SparingLog
 
 __all__ = ["Server"]
@@ -52,8 +51,6 @@ _STDERR = 2
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # Any other error, such as too many open files, says nothing of the terminal.
 _TERMINAL_GONE = frozenset({errno.ENXIO, errno.EIO})
-_SOCKET_NAME = "app.sock"
-_SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un without its end: 107 on Linux, 103 on macOS
 
 
 class Server:
@@ -88,7 +85,7 @@ class Server:
         self._hung_up = False
         self._had_terminal = False
         self._postgres: EmbeddedPostgres | None = None
-        self._folder: Path | None = None
+        self._folder: SocketFolder | None = None
         self._signalled = False
         self._stop_began: float | None = None
         self._guard: threading.Timer | None = None
@@ -117,8 +114,7 @@ class Server:
                 signal.signal(number, handler)
 
     def _run(self) -> None:
-        # In a folder of its own that only we may enter: whoever reaches the socket is believed every header.
-        self._folder = _short_folder()
+        self._folder = SocketFolder()
         try:
             url = self._settings.database_url
             if url is None:
@@ -134,7 +130,7 @@ class Server:
                 signal.signal(number, lambda *_: self._end_at_once())
             if self._postgres is not None:
                 self._postgres.stop(max(1.0, self._remaining()))
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
             if self._guard is not None:
                 self._guard.cancel()
 
@@ -180,7 +176,7 @@ class Server:
                 async with acquire(pool) as connection:
                     await demo.seed(connection)
             assert self._folder is not None  # noqa: S101  # set by `_run`
-            gateway = Gateway(self._settings, database_url, self._folder / _SOCKET_NAME, self._hooks)
+            gateway = Gateway(self._settings, database_url, self._folder.socket, self._hooks)
             services = Services(self._settings, pool, gateway, demo=self._demo)
             gateway.hooks.start()
             try:
@@ -205,7 +201,7 @@ class Server:
         app: ASGIApp = create_app(self._settings, services=services)
         app = _head_as_get(_logged(app) if self._access_log else app)
         http = _HttpServer(app, self._settings.drain_seconds)
-        serving = asyncio.ensure_future(http.serve_on(self._folder / _SOCKET_NAME))
+        serving = asyncio.ensure_future(http.serve_on(self._folder.socket))
         try:
             await http.wait_started(serving)
             try:
@@ -266,7 +262,7 @@ class Server:
     def _end_at_once(self) -> NoReturn:
         """Ends the process without waiting for anything. The embedded server ends with it, by itself."""
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
         with contextlib.suppress(OSError):
             # Past `sys.stderr`, which a thread that waits in a write to it keeps for itself.
             if select.select([], [_STDERR], [], 0)[1]:
@@ -281,16 +277,6 @@ def _terminal_error() -> int:
     except OSError as error:
         return error.errno or errno.EIO
     return 0
-
-
-def _short_folder() -> Path:
-    """A new folder that only we may enter, with a name that leaves room for the socket's."""
-    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes it private
-        folder = Path(tempfile.mkdtemp(prefix="jasaweb-rt-app-", dir=parent))
-        if len(os.fsencode(folder / _SOCKET_NAME)) <= _SOCKET_PATH_LIMIT:
-            return folder
-        folder.rmdir()
-    raise RealtimeError("The name of every temporary folder is too long for a Unix socket; set TMPDIR to a shorter one")
 
 
 class _HttpServer(uvicorn.Server):
