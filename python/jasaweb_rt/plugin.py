@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
+import msgspec
 from litestar import Litestar
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.exceptions import ImproperlyConfiguredException
 from litestar.plugins import InitPlugin
 
-from jasaweb_rt.config import Settings
+from jasaweb_rt.config import Keys, Settings
 from jasaweb_rt.database.migrations import check_rights, migrate_for, pending
 from jasaweb_rt.database.pool import create_pool
 from jasaweb_rt.exceptions import ConfigurationError, MigrationError, RealtimeError, ServerStoppedError
@@ -80,6 +81,20 @@ class RealtimePlugin(InitPlugin):
         if self._gateway is None:
             raise ServerStoppedError(_NOT_RUNNING)
         return self._gateway.server.address
+
+    def replace_keys(self, keys: Keys) -> None:
+        """Issues and checks connection tokens by other keys from now on, from any thread; sockets that are open stay.
+
+        `jasaweb_rt.config.load_keys()` reads keys by the rules of the settings. What another key has signed opens a
+        socket only while `keys.token_secret_previous` is that key. A later start goes by these keys, too.
+
+        Raises:
+            ServerStoppedError: the application is not running.
+        """
+        if self._gateway is None:
+            raise ServerStoppedError(_NOT_RUNNING)
+        self._gateway.replace_keys(keys)
+        self._settings = msgspec.structs.replace(self._settings, **msgspec.structs.asdict(keys))
 
     async def end_session(self, identity: Identity) -> None:
         """Ends a session before its time, for the application's own log-out.

@@ -25,7 +25,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
 from jasaweb_rt import Hooks, Realtime, RealtimePlugin
-from jasaweb_rt.config import Settings
+from jasaweb_rt.config import Keys, Settings
 from jasaweb_rt.exceptions import ServerStoppedError
 from jasaweb_rt.hooks import ConnectionOpened
 from jasaweb_rt.plugin import Identity
@@ -336,6 +336,32 @@ async def test_a_log_out_of_the_application_ends_its_session_alone(settings: Set
         assert (await http.post("/api/websocket/token", headers={"x-user": "first"})).status_code == 401
         plugin.realtime.broadcast_to_user("anna", '{"still":"here"}')
         assert await frame(second) == {"still": "here"}
+
+
+async def test_keys_are_replaced_while_it_runs(settings: Settings) -> None:
+    plugin = RealtimePlugin(settings, identify=who)
+    app = foreign_app(plugin, settings.database_url)
+    with pytest.raises(ServerStoppedError):
+        plugin.replace_keys(settings.keys)
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(client_of(await stack.enter_async_context(served(app))))
+        before = await token_of(http)
+        socket = await connected(stack, before)
+        both = Keys(jwt_secret=SECRET, token_secret="the-next-key-of-connection-tokens", token_secret_previous=SECRET)
+        plugin.replace_keys(both)
+        await connected(stack, before)
+        await connected(stack, await token_of(http))
+        plugin.replace_keys(msgspec.structs.replace(both, token_secret_previous=None))
+        async with connect(before["connectionUrl"], additional_headers=bearer(before)) as late:
+            assert await closed(late) == (1008, "Invalid authentication")
+        await connected(stack, await token_of(http))
+        plugin.realtime.broadcast_to_user("anna", '{"still":"here"}')
+        assert await frame(socket) == {"still": "here"}
+    async with served(app) as url, client_of(url) as http:
+        claims = jwt.decode(
+            (await token_of(http))["token"], both.token_secret, algorithms=["HS256"], audience="websocket"
+        )
+        assert claims["sub"] == "anna"
 
 
 def bearer(body: Mapping[str, str]) -> dict[str, str]:
