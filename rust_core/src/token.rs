@@ -127,7 +127,7 @@ pub enum TokenError {
     /// `aud` does not name the WebSocket endpoint: a session JWT, for one.
     #[error("the token is meant for another audience")]
     Audience,
-    /// `sub` is empty, or has a NUL, which PostgreSQL does not keep: nobody has such an id.
+    /// `sub` is empty, or has a NUL, which `PostgreSQL` does not keep: nobody has such an id.
     #[error("the token names no user")]
     NoUser,
     /// `role` is neither `admin` nor `client`.

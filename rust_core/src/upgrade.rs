@@ -174,8 +174,8 @@ impl Declined {
 
     /// Ends the stream, as hyper would have done, once it is done with a connection that was not upgraded.
     pub(crate) async fn end(&self) {
-        let on_upgrade = self.0.lock().take();
-        let Some(Ok(upgraded)) = on_upgrade.and_then(|on_upgrade| on_upgrade.now_or_never()) else { return };
+        let Some(on_upgrade) = self.0.lock().take() else { return };
+        let Some(Ok(upgraded)) = on_upgrade.now_or_never() else { return };
         if let Ok(parts) = upgraded.downcast::<TokioIo<DoorStream>>() {
             // Whoever has gone does not mind.
             let _ = parts.io.into_inner().shutdown().await;
