@@ -78,7 +78,7 @@ mod latency;
 mod lingering;
 mod listener;
 mod locks;
-mod log;
+pub mod log;
 pub mod metrics;
 pub mod origin;
 pub mod patience;

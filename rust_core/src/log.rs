@@ -20,8 +20,9 @@ const NATS_CLIENT: &str = "async_nats";
 /// A subscriber that writes into the event queue, from level INFO up. It keeps no spans.
 struct ToEvents(Arc<EventQueue>);
 
-/// The dispatcher for [`enter_thread`].
-pub(crate) fn dispatch(events: &Arc<EventQueue>) -> Dispatch {
+/// A dispatcher whose records become [`Event::Log`].
+#[must_use]
+pub fn dispatch(events: &Arc<EventQueue>) -> Dispatch {
     Dispatch::new(ToEvents(Arc::clone(events)))
 }
 

@@ -18,6 +18,8 @@ use support::{
     http::Client,
     tls::{self, Certificate, Files},
     token::{self, with_token},
+    until,
+    warnings::Warnings,
     within,
 };
 use tokio::{
@@ -206,8 +208,7 @@ async fn a_new_certificate_is_taken_and_no_connection_is_dropped_for_it() {
 
 #[tokio::test]
 async fn a_certificate_that_is_not_fit_is_complained_of_once_and_the_one_before_stays() {
-    let records = tls::Records::default();
-    let _guard = tracing::subscriber::set_default(records.clone());
+    let mut warnings = Warnings::collect();
     let (door, first, files) = door(config());
     let (second, third) = (Certificate::new(), Certificate::new());
     let broken: [(&str, &str, &str); 4] = [
@@ -219,17 +220,18 @@ async fn a_certificate_that_is_not_fit_is_complained_of_once_and_the_one_before_
     for (number, (cert, key, complaint)) in broken.into_iter().enumerate() {
         fs::write(files.cert(), cert).unwrap();
         fs::write(files.key(), key).unwrap();
-        within(records.until(number + 1)).await;
-        let record = records.last();
-        assert!(record.contains(complaint) && record.contains("stays in use"), "{record}");
+        until(|| warnings.lines().len() > number).await;
+        let warning = &warnings.lines()[number];
+        assert!(warning.contains(complaint) && warning.contains("stays in use"), "{warning}");
         trusted(&door, &first).await;
     }
     fs::remove_file(files.key()).unwrap();
-    within(records.until(broken.len() + 1)).await;
-    assert!(records.last().contains("cannot be read"), "{}", records.last());
+    until(|| warnings.lines().len() > broken.len()).await;
+    let warning = &warnings.lines()[broken.len()];
+    assert!(warning.contains("cannot be read"), "{warning}");
     files.replace(&third);
     trusted(&door, &third).await;
-    assert_eq!(records.count(), broken.len() + 1, "once each, and none for what is fit");
+    assert_eq!(warnings.lines().len(), broken.len() + 1, "once each, and none for what is fit");
 }
 
 #[test]

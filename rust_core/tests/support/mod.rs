@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod sockets;
 pub(crate) mod tls;
 pub(crate) mod token;
+pub(crate) mod warnings;
 
 use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,7 +1,6 @@
 //! Certificates made for a test, and TLS clients that trust them or say what they find.
 
 use std::{
-    fmt::Write as _,
     fs,
     net::SocketAddr,
     path::PathBuf,
@@ -20,14 +19,8 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::watch,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tracing::{
-    Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
 
 use super::http::Client;
 
@@ -127,60 +120,4 @@ pub(crate) async fn handshake_on<S: AsyncRead + AsyncWrite + Unpin>(
 pub(crate) async fn connect(address: SocketAddr, certificate: &Certificate) -> Client<TlsStream<TcpStream>> {
     let config = Arc::new(client_config(certificate, rustls::ALL_VERSIONS));
     Client::over(handshake(address, &config).await.unwrap())
-}
-
-/// The warnings that are logged, in order.
-#[derive(Clone)]
-pub(crate) struct Records(watch::Sender<Vec<String>>);
-
-impl Default for Records {
-    fn default() -> Self {
-        Self(watch::Sender::new(Vec::new()))
-    }
-}
-
-impl Records {
-    pub(crate) fn count(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    pub(crate) fn last(&self) -> String {
-        self.0.borrow().last().unwrap().clone()
-    }
-
-    /// Waits until there are so many.
-    pub(crate) async fn until(&self, count: usize) {
-        self.0.subscribe().wait_for(|records| records.len() >= count).await.unwrap();
-    }
-}
-
-impl Subscriber for Records {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.send_modify(|records| records.push(text.0));
-    }
-}
-
-/// A record's fields.
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        // Writing to a String cannot fail.
-        let _ = write!(self.0, "{}={value:?} ", field.name());
-    }
 }
