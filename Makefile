@@ -9,7 +9,7 @@ AUDIT := build/audit
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate conformance echo-server fuzz fuzz-corpora fuzz-api miri sanitize audit test test-rust test-python lint format lock vendor clean
+.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate simulate-cluster conformance echo-server fuzz fuzz-corpora fuzz-api miri sanitize audit test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ soak: $(VENV)/.core-release ## joins, floods, leaves for ten minutes (SOAK_MINUT
 
 simulate: $(VENV)/.core-dev ## faults of every kind for ten minutes (SIMULATE_MINUTES): nothing may be lost, doubled or out of order
 	$(BIN)/python -m tests.simulator $(SIMULATE_ARGS)
+
+simulate-cluster: $(VENV)/.core-dev ## the same of three nodes with three NATS servers, in network namespaces; as root
+	$(BIN)/python -m tests.simulator --cluster $(SIMULATE_ARGS)
 
 conformance: $(VENV)/.dev echo-server ## all 517 Autobahn cases (RFC 6455, RFC 7692) against the sessions; takes two minutes
 	$(BIN)/python -m tests.conformance --reports build/conformance

@@ -10,6 +10,7 @@ import os
 import random
 import time
 
+from tests.simulator.namespaces import NamespacesMissingError
 from tests.simulator.run import Report, SimulationError, simulate
 
 _DEFAULT_MINUTES = 10.0
@@ -21,19 +22,22 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
     options.add_argument("--seed", type=int, action="append", help="runs this seed only; may be given more than once")
     options.add_argument("--times", type=int, default=1, help="how often each given seed is run")
+    options.add_argument("--cluster", action="store_true", help="three nodes with three NATS servers, rather than one")
     given = options.parse_args()
     # PostgreSQL's owner tells of each end of it; here that is what happens all the time.
     logging.getLogger("jasaweb_rt").addHandler(logging.NullHandler())
     seeds = (given.seed or []) * given.times
     minutes = float(os.environ.get("SIMULATE_MINUTES", _DEFAULT_MINUTES))
     try:
-        failed = asyncio.run(_runs(seeds, minutes))
+        failed = asyncio.run(_runs(seeds, minutes, in_cluster=given.cluster))
+    except NamespacesMissingError as error:
+        raise SystemExit(str(error)) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     raise SystemExit(1 if failed else 0)
 
 
-async def _runs(seeds: list[int], minutes: float) -> list[int]:
+async def _runs(seeds: list[int], minutes: float, *, in_cluster: bool) -> list[int]:
     total, failed, runs = Report(), list[int](), 0
     end = time.monotonic() + minutes * 60
     dice = random.Random()  # noqa: S311  # any seed will do
@@ -42,7 +46,7 @@ async def _runs(seeds: list[int], minutes: float) -> list[int]:
         runs += 1
         began = time.monotonic()
         try:
-            report = await simulate(seed)
+            report = await simulate(seed, in_cluster=in_cluster)
         except SimulationError as failure:
             failed.append(seed)
             total.add(failure.report)

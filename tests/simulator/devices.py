@@ -23,7 +23,8 @@ _LONGEST_BACKOFF = 0.2
 class Receiver:
     """One device, through all its lives."""
 
-    def __init__(self, device: Device, link: Link, port: int) -> None:
+    def __init__(self, device: Device, link: Link, site: str) -> None:
+        """It connects by `link`, and asks by HTTP at `site`."""
         self.device = device
         self.link = link
         self.seen: list[Seen] = []
@@ -34,7 +35,7 @@ class Receiver:
         self.paged = 0
         """Notifications that were read by HTTP."""
         self.complaints: list[str] = []
-        self._site = f"http://127.0.0.1:{port}"
+        self._site = site
         self._http = httpx.AsyncClient(base_url=self._site, timeout=_REQUEST_SECONDS, headers=bearer(device.user))
         self._client: RealtimeClient | None = None
         self._epoch: str | None = None
@@ -150,9 +151,9 @@ class Receiver:
 
 
 @contextlib.asynccontextmanager
-async def open_receivers(devices: tuple[Device, ...], links: list[Link], port: int) -> AsyncIterator[list[Receiver]]:
-    """The devices, each on its link, as long as the block."""
-    receivers = [Receiver(device, link, port) for device, link in zip(devices, links, strict=True)]
+async def open_receivers(devices: tuple[Device, ...], links: list[Link], site: str) -> AsyncIterator[list[Receiver]]:
+    """The devices, each on its link, as long as the block; `site` is where they ask by HTTP."""
+    receivers = [Receiver(device, link, site) for device, link in zip(devices, links, strict=True)]
     with _short_backoff():
         try:
             for receiver in receivers:

@@ -5,14 +5,15 @@ import contextlib
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 
 from tests.simulator.devices import Receiver
-from tests.simulator.links import Way
-from tests.simulator.plan import Fault, Harm
-from tests.simulator.world import World
+from tests.simulator.links import Link, Way
+from tests.simulator.plan import Fault, Harm, Script
+from tests.simulator.servers import Server
+from tests.simulator.world import Database, World
 from tests.simulator.writers import WRITERS
 
 _RELAY, _GATEWAY = "jasaweb-rt relay", "jasaweb-rt gateway"
@@ -51,7 +52,7 @@ end $$
 """
 
 
-async def follow(script: Sequence[Fault], do: Callable[[Fault], Awaitable[bool]], done: Counter[Harm]) -> None:
+async def follow(script: Script, do: Callable[[Fault], Awaitable[bool]], done: Counter[Harm]) -> None:
     """Carries out a script, fault by fault, and counts what met something."""
     for fault in script:
         await asyncio.sleep(fault.pause)
@@ -60,66 +61,70 @@ async def follow(script: Sequence[Fault], do: Callable[[Fault], Awaitable[bool]]
 
 
 async def harm_world(world: World, fault: Fault) -> bool:
-    """A fault of server, database or relay."""
+    """A fault of the only server, the database or the relay."""
+    database = world.database
     match fault.harm:
-        case Harm.SERVER_KILLED:
-            return world.signal_server(signal.SIGKILL)
-        case Harm.SERVER_STOPPED:
-            return world.signal_server(signal.SIGTERM)
-        case Harm.SERVER_ASLEEP:
-            return await _put_to_sleep(world, fault.seconds)
         case Harm.DATABASE_KILLED:
-            return world.signal_postgres(signal.SIGKILL)
+            return database.send_signal(signal.SIGKILL)
         case Harm.DATABASE_STOPPED_FAST:
-            return world.signal_postgres(signal.SIGINT)
+            return database.send_signal(signal.SIGINT)
         case Harm.DATABASE_STOPPED_AT_ONCE:
-            return world.signal_postgres(signal.SIGQUIT)
-        case Harm.SERVER_CLOCK:
-            return world.clocks.server.set_ahead(0 if fault.abrupt else fault.size)
+            return database.send_signal(signal.SIGQUIT)
         case Harm.DATABASE_CLOCK:
             # Never back: its timers go by this clock, and a deadlock would not be found for as long.
-            return world.clocks.database.set_ahead(world.clocks.database.ahead + fault.size)
+            return database.clock.set_ahead(database.clock.ahead + fault.size)
+        case Harm.SERVER_KILLED | Harm.SERVER_STOPPED | Harm.SERVER_ASLEEP | Harm.SERVER_CLOCK:
+            return await harm_server(world.servers[0], fault)
     with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         # Where the database is away, there is nothing to be harmed.
-        async with asyncio.timeout(_STATEMENT_SECONDS), world.database() as connection:
-            return await _harm_backends(world, connection, fault)
+        async with asyncio.timeout(_STATEMENT_SECONDS), database.connection() as connection:
+            return await _harm_backends(database, connection, fault)
     return False
+
+
+async def harm_server(server: Server, fault: Fault) -> bool:
+    """A fault of a server."""
+    match fault.harm:
+        case Harm.SERVER_KILLED:
+            return server.send_signal(signal.SIGKILL)
+        case Harm.SERVER_STOPPED:
+            return server.send_signal(signal.SIGTERM)
+        case Harm.SERVER_ASLEEP:
+            return await server.sleep(fault.seconds)
+        case Harm.SERVER_CLOCK:
+            return server.clock.set_ahead(0 if fault.abrupt else fault.size)
+    raise ValueError(f"no fault of a server: {fault.harm}")
 
 
 async def harm_device(receiver: Receiver, fault: Fault) -> bool:
     """A fault of a device or of its way to the server."""
-    link = receiver.link
     match fault.harm:
-        case Harm.LINK_CUT:
-            return link.cut(abrupt=fault.abrupt)
-        case Harm.LINK_CUT_DOWN:
-            return await link.cut_within(Way.DOWN, fault.size, abrupt=fault.abrupt, seconds=fault.seconds)
-        case Harm.LINK_CUT_UP:
-            return await link.cut_within(Way.UP, fault.size, abrupt=fault.abrupt, seconds=fault.seconds)
-        case Harm.LINK_STALLED:
-            return await link.stall(fault.seconds)
-        case Harm.LINK_SLOW:
-            return await link.slow(fault.seconds / 10, fault.seconds)
-        case Harm.LINK_AWAY:
-            return await link.away(fault.seconds * 2)
         case Harm.CLIENT_NOT_READING:
             return await receiver.stop_reading(fault.seconds)
         case Harm.CLIENT_RESTARTED:
             return await receiver.restart()
-    raise ValueError(f"no fault of a device: {fault.harm}")
+    return await harm_link(receiver.link, fault)
 
 
-async def _put_to_sleep(world: World, seconds: float) -> bool:
-    if not world.signal_server(signal.SIGSTOP):
-        return False
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        world.signal_server(signal.SIGCONT)
-    return True
+async def harm_link(link: Link, fault: Fault) -> bool:
+    """A fault of a link, whoever is at its ends."""
+    match fault.harm:
+        case Harm.LINK_CUT | Harm.NATS_LINK_CUT | Harm.DATABASE_LINK_CUT:
+            return link.cut(abrupt=fault.abrupt)
+        case Harm.LINK_CUT_DOWN | Harm.NATS_LINK_CUT_DOWN:
+            return await link.cut_within(Way.DOWN, fault.size, abrupt=fault.abrupt, seconds=fault.seconds)
+        case Harm.LINK_CUT_UP | Harm.NATS_LINK_CUT_UP:
+            return await link.cut_within(Way.UP, fault.size, abrupt=fault.abrupt, seconds=fault.seconds)
+        case Harm.LINK_STALLED | Harm.NATS_LINK_STALLED | Harm.DATABASE_LINK_STALLED:
+            return await link.stall(fault.seconds)
+        case Harm.LINK_SLOW | Harm.NATS_LINK_SLOW:
+            return await link.slow(fault.seconds / 10, fault.seconds)
+        case Harm.LINK_AWAY | Harm.NATS_LINK_AWAY | Harm.DATABASE_LINK_AWAY:
+            return await link.away(fault.seconds * 2)
+    raise ValueError(f"no fault of a link: {fault.harm}")
 
 
-async def _harm_backends(world: World, connection: asyncpg.Connection, fault: Fault) -> bool:
+async def _harm_backends(database: Database, connection: asyncpg.Connection, fault: Fault) -> bool:
     match fault.harm:
         case Harm.WRITERS_ENDED:
             return bool(await connection.fetchval(_END, WRITERS))
@@ -130,13 +135,13 @@ async def _harm_backends(world: World, connection: asyncpg.Connection, fault: Fa
         case Harm.RELAY_ENDED_INSIDE:
             return await _relay_inside(connection, and_end=True) is not None
         case Harm.RELAY_HELD_INSIDE:
-            return await _hold_relay(world, connection)
+            return await _hold_relay(database, connection)
         case Harm.BACKEND_KILLED:
             pid = await connection.fetchval(
                 "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() "
                 "order by random() limit 1"
             )
-            return pid is not None and world.signal_backend(pid, signal.SIGKILL)
+            return pid is not None and database.signal_backend(pid, signal.SIGKILL)
     raise ValueError(f"no fault of a backend: {fault.harm}")
 
 
@@ -147,10 +152,10 @@ async def _relay_inside(connection: asyncpg.Connection, *, and_end: bool) -> int
     return pid
 
 
-async def _hold_relay(world: World, connection: asyncpg.Connection) -> bool:
+async def _hold_relay(database: Database, connection: asyncpg.Connection) -> bool:
     """Its backend stops before it hears of the removal, by which time all was published; and then it never hears."""
     pid = await _relay_inside(connection, and_end=False)
-    if pid is None or not world.signal_backend(pid, signal.SIGSTOP):
+    if pid is None or not database.signal_backend(pid, signal.SIGSTOP):
         return False
     try:
         await asyncio.sleep(_HOLD)

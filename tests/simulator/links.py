@@ -1,11 +1,14 @@
-"""The way between a device and the server: a TCP relay that cuts, stalls and delays."""
+"""The way from one program to another: a relay that cuts, stalls and delays."""
 
 import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import Enum
+
+Plug = Callable[[], Awaitable[socket.socket]]
+"""Connects to where a link leads: a new socket each time, which does not block. OSError: there is nobody."""
 
 # Small, so that a stalled link is soon felt by the server.
 _BUFFER = 8_192
@@ -19,12 +22,35 @@ class Way(Enum):
     UP = "from the client"
 
 
-class Link:
-    """Forwards bytes both ways between a port of its own on loopback and the server's."""
+def plug_into(
+    address: tuple[str, int] | str, new_socket: Callable[[], socket.socket] = socket.socket, *, buffer: int = _BUFFER
+) -> Plug:
+    """Connects by `new_socket`, whose receive buffer is made that small."""
 
-    def __init__(self, target: int) -> None:
-        self.port = 0
-        self._target = target
+    async def plug() -> socket.socket:
+        made = new_socket()
+        try:
+            made.setblocking(False)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            await asyncio.get_running_loop().sock_connect(made, address)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    return plug
+
+
+class Link:
+    """Forwards bytes both ways between whoever connects to `listening` and where `plug` leads.
+
+    `listening` is bound already, and the link's from here on.
+    """
+
+    def __init__(self, plug: Plug, listening: socket.socket, *, buffer: int = _BUFFER) -> None:
+        self._plug = plug
+        self._listening = listening
+        self._buffer = buffer
         self._listener: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -36,19 +62,26 @@ class Link:
         self._abrupt = False
         self._was_cut = asyncio.Event()
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        port: int = self._listening.getsockname()[1]
+        return port
+
     async def listen(self) -> None:
         """Takes connections from now on."""
-        listening = socket.create_server(("127.0.0.1", 0))
+        start = asyncio.start_unix_server if self._listening.family == socket.AF_UNIX else asyncio.start_server
         # Ours before anything is waited for, where this may be cancelled.
-        self._listener = await asyncio.start_server(self._accept, sock=listening, limit=_BUFFER, start_serving=False)
-        self.port = listening.getsockname()[1]
+        self._listener = await start(self._accept, sock=self._listening, limit=self._buffer, start_serving=False)
         await self._listener.start_serving()
 
     async def stop(self) -> None:
         """Cuts everything and takes no more."""
         self.heal()
         self.cut(abrupt=True)
-        if self._listener is not None:
+        if self._listener is None:
+            self._listening.close()
+        else:
             self._listener.close()
             await self._listener.wait_closed()
         for serving in self._serving:
@@ -141,18 +174,16 @@ class Link:
                         await end.wait_closed()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        plug = socket.socket()
+        plugged = await self._plug()
         try:
-            plug.setblocking(False)
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            await asyncio.get_running_loop().sock_connect(plug, ("127.0.0.1", self._target))
-            return await asyncio.open_connection(sock=plug, limit=_BUFFER)
+            opened = asyncio.open_unix_connection if plugged.family == socket.AF_UNIX else asyncio.open_connection
+            return await opened(sock=plugged, limit=self._buffer)
         except BaseException:
-            plug.close()
+            plugged.close()
             raise
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
-        while data := await reader.read(_BUFFER):
+        while data := await reader.read(self._buffer):
             await self._flows.wait()
             if self._delay:
                 await asyncio.sleep(self._delay)
@@ -173,13 +204,20 @@ class Link:
 
 
 @contextlib.asynccontextmanager
-async def open_links(target: int, count: int) -> AsyncIterator[list[Link]]:
-    """`count` links to a port, as long as the block."""
-    links = [Link(target) for _ in range(count)]
+async def open_link(
+    plug: Plug, listening: socket.socket | None = None, *, buffer: int = _BUFFER
+) -> AsyncIterator[Link]:
+    """A link, as long as the block; without `listening` at a port of its own on loopback."""
+    link = Link(plug, listening or socket.create_server(("127.0.0.1", 0)), buffer=buffer)
     try:
-        for link in links:
-            await link.listen()
-        yield links
+        await link.listen()
+        yield link
     finally:
-        for link in links:
-            await link.stop()
+        await link.stop()
+
+
+@contextlib.asynccontextmanager
+async def open_links(plugs: Sequence[Plug]) -> AsyncIterator[list[Link]]:
+    """A link to each of these, as long as the block."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(open_link(plug)) for plug in plugs]

@@ -1,11 +1,9 @@
-"""What will happen in a run, drawn from its seed before anything starts: users, devices, transactions, faults.
+"""What will happen in a run: users, devices, transactions, faults.
 
-The plan is the same for a seed on any machine. What it meets when it is carried out is not: a process is killed at
-another instruction each time.
+It is drawn from its seed before anything starts (`drawing.py`, `cluster_drawing.py`), and the same on any machine. What
+it meets when it is carried out is not: a process is killed at another instruction each time.
 """
 
-import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -15,13 +13,6 @@ SECONDS: Final = 6.0
 
 STUB_PAD: Final = 70_000
 """Characters of padding that make a frame longer than a durable frame may be; all other paddings are far below."""
-
-_PADS = (0, 0, 40, 300, 2_000, 12_000)
-_DEVICE_COUNTS = (1, 1, 2, 3)
-_WRITERS = 4
-_TRANSACTIONS = 45
-_BURST = (501, 1_500)
-_LISTENED, _UNHEARD = 6, 4
 
 
 class Say(StrEnum):
@@ -60,6 +51,22 @@ class Harm(StrEnum):
     RELAY_HELD_INSIDE = "relay's backend held before its removal, then terminated"
     SERVER_CLOCK = "server's clock set"
     DATABASE_CLOCK = "PostgreSQL's clock set"
+    NATS_KILLED = "NATS server killed (SIGKILL)"
+    NATS_STOPPED = "NATS server stopped (SIGTERM)"
+    NATS_ASLEEP = "NATS server asleep (SIGSTOP, SIGCONT)"
+    NATS_LINK_CUT = "node's link to NATS cut"
+    NATS_LINK_CUT_DOWN = "node's link to NATS cut within what NATS sends"
+    NATS_LINK_CUT_UP = "node's link to NATS cut within what the node sends"
+    NATS_LINK_STALLED = "node's link to NATS stalled"
+    NATS_LINK_SLOW = "node's link to NATS slow"
+    NATS_LINK_AWAY = "no way from a node to NATS"
+    DATABASE_LINK_CUT = "node's connections to PostgreSQL cut"
+    DATABASE_LINK_STALLED = "node's connections to PostgreSQL stalled"
+    DATABASE_LINK_AWAY = "no way from a node to PostgreSQL"
+    NODE_CUT_OFF = "node cut off from all others"
+    ROUTE_CUT = "two nodes cut off from each other"
+    ROUTE_CUT_ONE_WAY = "nothing arrives at one node from another"
+    ROUTES_SLOW = "what a node sends and gets is slow and lossy"
     LINK_CUT = "connection cut"
     LINK_CUT_DOWN = "connection cut within what the server sends"
     LINK_CUT_UP = "connection cut within what the client sends"
@@ -124,9 +131,13 @@ class Fault:
     seconds: float
     """How long it lasts, where that can be chosen."""
     size: int
-    """How many bytes still pass before a cut; how many seconds a clock is set forward."""
+    """How many bytes still pass before a cut; how many seconds a clock is set forward; which of the other nodes."""
     abrupt: bool
     """A cut is a reset, rather than an end of the stream; the server's clock is set right."""
+
+
+Script = tuple[Fault, ...]
+"""Faults one after another."""
 
 
 @dataclass(frozen=True)
@@ -139,118 +150,16 @@ class Plan:
     """Users whose notifications may be deleted."""
     devices: tuple[Device, ...]
     writers: tuple[Writer, ...]
-    scripts: tuple[tuple[Fault, ...], ...]
-    """Faults of the server, the database and the relay: each script by itself, side by side."""
-    device_scripts: tuple[tuple[Fault, ...], ...]
-    """The same for each device."""
+    scripts: tuple[Script, ...]
+    """Faults of the database, the relay, and a server that is the only one: each script by itself, side by side."""
+    device_scripts: tuple[Script, ...]
+    """The same for each device, one script for each."""
+    node_scripts: tuple[tuple[Script, ...], ...] = ()
+    """The same for each node of a cluster, some scripts for each; none: there is one server, without a cluster."""
+    knows_all_nats: bool = False
+    """Nodes know the NATS servers of the others, too, and go there where their own is away."""
 
-
-def draw(seed: int) -> Plan:
-    """The plan of a seed."""
-    dice = random.Random(seed)  # noqa: S311  # to be repeated, not to be secret
-    # Came later: what a seed draws otherwise is what it drew before.
-    clock_dice = random.Random(f"clocks of {seed}")  # noqa: S311
-    heard = tuple(f"user-{number}" for number in range(_LISTENED))
-    users = heard + tuple(f"unheard-{number}" for number in range(_UNHEARD))
-    mortal = frozenset(dice.sample(heard, 2))
-    owners = [user for user in heard for _ in range(dice.choice(_DEVICE_COUNTS))]
-    devices = tuple(Device(number, user, dice.choice((0, 0, 10, 50))) for number, user in enumerate(owners))
-    return Plan(
-        seed=seed,
-        users=users,
-        mortal=mortal,
-        devices=devices,
-        writers=tuple(_writer(dice, number, users, heard, sorted(mortal)) for number in range(_WRITERS)),
-        scripts=(
-            _script(dice, 0.9, {Harm.SERVER_KILLED: 6, Harm.SERVER_ASLEEP: 2, Harm.SERVER_STOPPED: 1}),
-            _script(
-                dice,
-                2.0,
-                {
-                    Harm.DATABASE_KILLED: 2,
-                    Harm.DATABASE_STOPPED_FAST: 1,
-                    Harm.DATABASE_STOPPED_AT_ONCE: 1,
-                    Harm.BACKEND_KILLED: 1,
-                    Harm.GATEWAY_ENDED: 3,
-                    Harm.WRITERS_ENDED: 3,
-                },
-            ),
-            _script(dice, 0.4, {Harm.RELAY_ENDED: 1, Harm.RELAY_ENDED_INSIDE: 2, Harm.RELAY_HELD_INSIDE: 2}),
-            _script(clock_dice, 0.8, {Harm.SERVER_CLOCK: 2, Harm.DATABASE_CLOCK: 1}),
-        ),
-        device_scripts=tuple(_script(dice, 0.5, _HARMS_OF_DEVICES) for _ in devices),
-    )
-
-
-_HARMS_OF_DEVICES = {
-    Harm.LINK_CUT: 3,
-    Harm.LINK_CUT_DOWN: 6,
-    Harm.LINK_CUT_UP: 2,
-    Harm.LINK_STALLED: 2,
-    Harm.LINK_SLOW: 1,
-    Harm.LINK_AWAY: 1,
-    Harm.CLIENT_NOT_READING: 2,
-    Harm.CLIENT_RESTARTED: 2,
-}
-
-
-def _script(dice: random.Random, mean: float, weights: dict[Harm, int]) -> tuple[Fault, ...]:
-    faults = []
-    left = SECONDS
-    while (pause := dice.expovariate(1 / mean)) < left:
-        harm = dice.choices(list(weights), list(weights.values()))[0]
-        seconds = min(dice.expovariate(1 / 0.5), 2.5)
-        faults.append(Fault(pause, harm, seconds, dice.choice((1, 3, 30, 500, 4_000)), dice.random() < 0.5))
-        left -= pause + (seconds if harm in _LASTING else 0)
-    return tuple(faults)
-
-
-_LASTING = {Harm.SERVER_ASLEEP, Harm.LINK_STALLED, Harm.LINK_SLOW, Harm.LINK_AWAY, Harm.CLIENT_NOT_READING}
-
-
-def _writer(
-    dice: random.Random, number: int, users: tuple[str, ...], heard: tuple[str, ...], mortal: list[str]
-) -> Writer:
-    is_service = number % 2 == 0
-    statement = _service_statement if is_service else _sql_statement
-    burst = dice.randrange(_TRANSACTIONS)
-    transactions = []
-    for at in range(_TRANSACTIONS):
-        count = dice.choice((1, 1, 1, 2, 3))
-        statements = [statement(dice, users, mortal) for _ in range(count)]
-        if at == burst and not is_service:
-            statements.append(
-                Statement(dice.choice((Say.INSERT_SELECT, Say.COPY)), (dice.choice(heard),) * dice.randint(*_BURST), 0)
-            )
-        transactions.append(
-            Transaction(
-                pause=dice.expovariate(_TRANSACTIONS / SECONDS),
-                statements=tuple(statements),
-                think=dice.choice((0, 0, 0, 0.005, 0.05)),
-                undone=dice.random() < 0.12,
-            )
-        )
-    return Writer(f"{'service' if is_service else 'program'}-{number}", is_service, tuple(transactions))
-
-
-def _service_statement(dice: random.Random, users: tuple[str, ...], mortal: list[str]) -> Statement:
-    say = dice.choices((Say.NOTIFY, Say.NOTIFY_MANY, Say.NOTIFY_ROLE), (4, 4, 1))[0]
-    sizes: dict[Say, Callable[[], tuple[str, ...]]] = {
-        Say.NOTIFY: lambda: (dice.choice(users),),
-        Say.NOTIFY_MANY: lambda: tuple(dice.choices(users, k=dice.randint(2, 20))),
-        Say.NOTIFY_ROLE: lambda: users,
-    }
-    return Statement(say, sizes[say](), _pad(dice))
-
-
-def _sql_statement(dice: random.Random, users: tuple[str, ...], mortal: list[str]) -> Statement:
-    say = dice.choices((Say.INSERT, Say.INSERT_SELECT, Say.COPY, Say.READ, Say.DELETE), (4, 3, 3, 2, 1))[0]
-    if say is Say.DELETE:
-        return Statement(say, (dice.choice(mortal),), 0)
-    if say in {Say.INSERT, Say.READ}:
-        return Statement(say, (dice.choice(users),), _pad(dice))
-    return Statement(say, tuple(dice.choices(users, k=dice.randint(2, 60))), _pad(dice))
-
-
-def _pad(dice: random.Random) -> int:
-    return STUB_PAD if dice.random() < 0.02 else dice.choice(_PADS)
+    @property
+    def is_cluster(self) -> bool:
+        """Whether it is for several nodes."""
+        return bool(self.node_scripts)

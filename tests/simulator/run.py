@@ -1,23 +1,27 @@
 """One run: the plan of a seed, carried out, and the verdict."""
 
 import asyncio
-import contextlib
 import shutil
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import asyncpg
 
+from tests.simulator.cluster import Cluster, open_cluster
+from tests.simulator.cluster_drawing import draw_cluster
+from tests.simulator.cluster_faults import harm_node
 from tests.simulator.devices import Receiver, open_receivers
+from tests.simulator.drawing import draw
 from tests.simulator.faults import follow, harm_device, harm_world
 from tests.simulator.links import open_links
-from tests.simulator.plan import Harm, Plan, draw
+from tests.simulator.namespaces import NamespacesMissingError
+from tests.simulator.plan import Harm, Plan
 from tests.simulator.truth import Feed, complaints_about_device, complaints_about_feed, read_feeds
 from tests.simulator.world import World, open_world
 from tests.simulator.writers import Author
@@ -62,51 +66,54 @@ class Report:
 class SimulationError(AssertionError):
     """A run has failed: what is wrong, and how to repeat it."""
 
-    def __init__(self, seed: int, complaints: Sequence[str], report: Report) -> None:
+    def __init__(self, plan: Plan, complaints: Sequence[str], report: Report) -> None:
         sentences = "\n  ".join(complaints)
         super().__init__(
-            f"Seed {seed} has failed:\n  {sentences}\n"
-            f"To repeat it: .venv/bin/python -m tests.simulator --seed {seed}\n"
-            f"Logs and plan: {KEPT / str(seed)}"
+            f"Seed {plan.seed} has failed{' in a cluster' * plan.is_cluster}:\n  {sentences}\n"
+            f"To repeat it: .venv/bin/python -m tests.simulator {'--cluster ' * plan.is_cluster}--seed {plan.seed}\n"
+            f"Logs and plan: {_folder_for(plan)}"
         )
         self.report = report
         """What it had met until then."""
 
 
-async def simulate(seed: int, parent: Path = Path("/tmp")) -> Report:
+async def simulate(seed: int, parent: Path = Path("/tmp"), *, in_cluster: bool = False) -> Report:
     """Runs the plan of a seed, in a folder of its own below `parent`, which is gone at the end.
 
     Raises:
         SimulationError: something was lost, doubled or out of order, or did not end in time.
+        NamespacesMissingError: there can be no cluster here.
     """
-    plan, report = draw(seed), Report()
+    plan, report = draw_cluster(seed) if in_cluster else draw(seed), Report()
     with tempfile.TemporaryDirectory(prefix="jasaweb-simulator-", dir=parent, ignore_cleanup_errors=True) as folder:
         loop = asyncio.get_running_loop()
         watch = loop.call_later(_RUN_SECONDS - _LAST_SECONDS, _note_tasks, Path(folder))
         try:
             async with asyncio.timeout(_RUN_SECONDS):
                 complaints = await _run(plan, Path(folder), report)
+        except NamespacesMissingError:
+            raise
         except Exception as error:
-            _keep_logs(seed, Path(folder))
+            _keep_logs(plan, Path(folder))
             said = "".join(traceback.format_exception(error)).rstrip()
-            raise SimulationError(seed, [said], report) from error
+            raise SimulationError(plan, [said], report) from error
         finally:
             watch.cancel()
         if complaints:
-            _keep_logs(seed, Path(folder))
-            raise SimulationError(seed, complaints, report)
+            _keep_logs(plan, Path(folder))
+            raise SimulationError(plan, complaints, report)
         return report
 
 
 async def _run(plan: Plan, folder: Path, report: Report) -> list[str]:
     """Fills in `report`, and returns what was wrong."""
     async with (
-        open_world(plan, folder) as world,
-        serving(world),
-        open_links(world.port, len(plan.devices)) as links,
-        open_receivers(plan.devices, links, world.port) as receivers,
+        open_cluster(plan, folder) if plan.is_cluster else open_world(plan, folder) as world,
+        world.serving(),
+        open_links([world.way(device.number) for device in plan.devices]) as links,
+        open_receivers(plan.devices, links, world.site) as receivers,
     ):
-        authors = [Author(writer, plan.seed, world.url) for writer in plan.writers]
+        authors = [Author(writer, plan.seed, world.database.url) for writer in plan.writers]
         await world.ready()
         async with asyncio.TaskGroup() as acting:
             for author in authors:
@@ -115,13 +122,17 @@ async def _run(plan: Plan, folder: Path, report: Report) -> list[str]:
                 acting.create_task(follow(script, partial(harm_world, world), report.faults))
             for receiver, script in zip(receivers, plan.device_scripts, strict=True):
                 acting.create_task(follow(script, partial(harm_device, receiver), report.faults))
+            if isinstance(world, Cluster):
+                for node, scripts in zip(world.nodes, plan.node_scripts, strict=True):
+                    for script in scripts:
+                        acting.create_task(follow(script, partial(harm_node, node), report.faults))
         for link in links:
             link.heal()
         healed_at = time.monotonic()
         await world.ready()
         complaints = await _settle(world, plan, receivers)
         report.settled_seconds = time.monotonic() - healed_at
-        async with world.database() as connection:
+        async with world.database.connection() as connection:
             complaints += await _complaints_about_tables(connection, authors)
             report.notifications = await connection.fetchval("select count(*) from public.real_time_notifications")
         complaints += [complaint for receiver in receivers for complaint in receiver.complaints]
@@ -137,18 +148,6 @@ async def _run(plan: Plan, folder: Path, report: Report) -> list[str]:
     return complaints
 
 
-@contextlib.asynccontextmanager
-async def serving(world: World) -> AsyncIterator[None]:
-    """Runs the server, again and again, for as long as the block."""
-    serving = asyncio.create_task(world.serve())
-    try:
-        yield
-    finally:
-        serving.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
-
-
 async def _settle(world: World, plan: Plan, receivers: Sequence[Receiver]) -> list[str]:
     """Waits until every device has what the tables have, writes to all once more, and waits for that.
 
@@ -156,7 +155,7 @@ async def _settle(world: World, plan: Plan, receivers: Sequence[Receiver]) -> li
     """
     complaints = await _agreed(world, plan, receivers)
     if not complaints:
-        async with world.database() as connection:
+        async with world.database.connection() as connection:
             await connection.execute(
                 "insert into public.real_time_notifications (id, user_id, type, title, message, data) "
                 """select 'last-' || u, u, 'user_message', 'Last', u, '{"by": "the end", "n": 1}' """
@@ -172,7 +171,7 @@ async def _agreed(world: World, plan: Plan, receivers: Sequence[Receiver]) -> li
     end = loop.time() + _SETTLE_SECONDS
     while True:
         try:
-            async with world.database() as connection:
+            async with world.database.connection() as connection:
                 feeds = await read_feeds(connection, plan.users)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             feeds = None
@@ -226,20 +225,28 @@ def _note_tasks(folder: Path) -> None:
                 awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
 
 
-def _keep_logs(seed: int, folder: Path) -> None:
-    kept = KEPT / str(seed)
+def _folder_for(plan: Plan) -> Path:
+    return KEPT / f"{'cluster-' * plan.is_cluster}{plan.seed}"
+
+
+def _keep_logs(plan: Plan, folder: Path) -> None:
+    kept = _folder_for(plan)
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
     for log in (*folder.glob("*.log"), *folder.glob("database/*.log")):
         shutil.copy(log, kept)
-    (kept / "plan.txt").write_text(describe(draw(seed)))
+    (kept / "plan.txt").write_text(describe(plan))
 
 
 def describe(plan: Plan) -> str:
     """A plan, to be read."""
     lines = [f"seed {plan.seed}", f"mortal: {sorted(plan.mortal)}", *map(str, plan.devices)]
-    for number, script in enumerate((*plan.scripts, *plan.device_scripts)):
-        of = "world" if number < len(plan.scripts) else f"device {number - len(plan.scripts)}"
+    if plan.is_cluster:
+        lines.append(f"nodes know {'all NATS servers' if plan.knows_all_nats else 'only their own NATS server'}")
+    scripts = [("world", script) for script in plan.scripts]
+    scripts += [(f"node {at}", script) for at, own in enumerate(plan.node_scripts) for script in own]
+    scripts += [(f"device {at}", script) for at, script in enumerate(plan.device_scripts)]
+    for of, script in scripts:
         lines += [f"{of}: +{fault.pause:.3f} s {fault.harm} {fault.seconds:.3f} s" for fault in script]
     for writer in plan.writers:
         for transaction in writer.transactions:

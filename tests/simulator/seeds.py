@@ -16,3 +16,9 @@ FAILED: dict[int, str] = {
         "once in 25 times, and so did 695727151 once in 20"
     ),
 }
+
+CLUSTERS: dict[int, str] = {
+    1: "nodes know all NATS servers",
+    3: "nodes know their own NATS server only",
+}
+"""The same in clusters; and what is special about those that have not failed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -11,8 +12,10 @@ import httpx
 import jwt
 import pytest
 
-from tests.simulator.plan import Harm, Say, Statement, Transaction, Writer, draw
-from tests.simulator.run import Report, SimulationError, serving, simulate
+from tests.simulator.cluster_drawing import draw_cluster
+from tests.simulator.drawing import draw
+from tests.simulator.plan import Harm, Plan, Say, Script, Statement, Transaction, Writer
+from tests.simulator.run import Report, SimulationError, simulate
 from tests.simulator.seeds import FAILED
 from tests.simulator.truth import Feed, Seen, complaints_about_device, complaints_about_feed
 from tests.simulator.world import World, open_world
@@ -38,32 +41,39 @@ async def test_every_device_sees_what_the_table_has(seed: int) -> None:
 def test_a_seed_draws_the_same_plan_each_time() -> None:
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
+    assert draw_cluster(1) == draw_cluster(1)
+    assert draw_cluster(1) != draw_cluster(2)
 
 
 def test_every_fault_is_drawn() -> None:
-    plans = [draw(seed) for seed in range(60)]
-    drawn = {fault.harm for plan in plans for script in (*plan.scripts, *plan.device_scripts) for fault in script}
+    plans = [plan for seed in range(60) for plan in (draw(seed), draw_cluster(seed))]
+    drawn = {fault.harm for plan in plans for script in scripts_of(plan) for fault in script}
     assert drawn == set(Harm)
+
+
+def scripts_of(plan: Plan) -> list[Script]:
+    """All scripts of a plan."""
+    return [*plan.scripts, *plan.device_scripts, *itertools.chain(*plan.node_scripts)]
 
 
 async def test_clocks_of_server_and_database_are_set_each_by_itself() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        async with open_world(draw(1), Path(folder)) as world, serving(world):
+        async with open_world(draw(1), Path(folder)) as world, world.serving():
             await world.ready()
             assert await hours_ahead(world) == (0, 0)
-            world.clocks.server.set_ahead(5 * HOUR)
+            world.servers[0].clock.set_ahead(5 * HOUR)
             assert await hours_ahead(world) == (5, 0)
-            world.clocks.database.set_ahead(2 * HOUR)
-            world.clocks.server.set_ahead(0)
+            world.database.clock.set_ahead(2 * HOUR)
+            world.servers[0].clock.set_ahead(0)
             assert await hours_ahead(world) == (0, 2)
 
 
 async def hours_ahead(world: World) -> tuple[int, int]:
     """How far the clocks of server and database are ahead of ours."""
-    async with world.database() as connection:
+    async with world.database.connection() as connection:
         of_database = await connection.fetchval("select extract(epoch from now())::float8")
     async with httpx.AsyncClient(headers=bearer("user-0"), timeout=30) as http:
-        issued = await http.post(f"http://127.0.0.1:{world.port}/api/websocket/token")
+        issued = await http.post(f"{world.site}/api/websocket/token")
     of_server = jwt.decode(issued.json()["token"], options={"verify_signature": False})["iat"]
     hours = [round((moment - time.time()) / HOUR) for moment in (of_server, of_database)]
     return hours[0], hours[1]
@@ -117,7 +127,7 @@ def test_numbers_with_a_hole_or_out_of_a_writers_order_are_found() -> None:
 
 
 def test_a_failure_says_how_to_repeat_it() -> None:
-    said = str(SimulationError(14, ["device 3 of user-1: did not see [7] (1 in all)"], Report()))
+    said = str(SimulationError(draw(14), ["device 3 of user-1: did not see [7] (1 in all)"], Report()))
     assert "did not see [7]" in said
     assert ".venv/bin/python -m tests.simulator --seed 14" in said
     assert "build/simulator/14" in said
