@@ -168,7 +168,7 @@ async fn a_reader_that_is_slow_gets_every_frame_whole_and_in_order() {
             running.hub().to_audience(Audience::All, &frame).unwrap();
         }
     }
-    reading.await.unwrap();
+    let _stays = reading.await.unwrap();
     until(|| queued_bytes(running.hub()) == 0).await;
 }
 
