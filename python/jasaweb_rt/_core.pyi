@@ -375,6 +375,9 @@ class FanoutServer:
     `nats_credentials` is a file with an nkey seed, or of the kind `.creds`; `nats_ca` a PEM file of authorities, with
     which NATS has to speak TLS. A NATS that cannot be reached is no error: it is tried again, and a `ClusterEvent`
     names the setting.
+
+    A `port` other than 0 is its own, but for servers of the same user that are made with `take_over`: they listen
+    beside it (`SO_REUSEPORT`, Linux only), so that it can be stopped without anybody being turned away.
     """
 
     def __new__(
@@ -408,6 +411,7 @@ class FanoutServer:
         nats_url: Sequence[str] = ...,
         nats_credentials: str | PathLike[str] | None = None,
         nats_ca: str | PathLike[str] | None = None,
+        take_over: bool = False,
     ) -> FanoutServer: ...
     def start(self) -> None:
         """Listens and returns.
@@ -417,9 +421,12 @@ class FanoutServer:
         """
 
     def stop(self, drain_seconds: float = 10.0) -> None:
-        """Closes every connection with 1001 and a retry time, and returns when all have gone.
+        """Closes every connection with 1001 and a retry time of its own, and returns when all have gone.
 
-        It takes `drain_seconds` and a second more at most; connections that are still there then are cut.
+        New WebSockets are refused with 503 from now on; where a server with `take_over` listens, it has them instead.
+        The closes are spread: 200 a second, faster where eight tenths of `drain_seconds` would not do. Who is not
+        closed yet goes on being sent to. It takes `drain_seconds` and a second more at most; connections that are still
+        there then are cut.
         """
 
     @property
@@ -547,6 +554,13 @@ class FanoutServer:
 
     def set_draining(self, draining: bool) -> None:
         """While true, new connections are refused with 503; open ones stay."""
+
+    def leave_port_to_successor(self) -> bool:
+        """Closes the port if a server with `take_over` listens on it too, and says whether that is so.
+
+        Whoever had come before is let in. Open sockets stay, other connections end with their next answer. It cannot be
+        undone.
+        """
 
 @final
 class ClusterClient:

@@ -73,7 +73,7 @@ pub(crate) struct Exchange<'a> {
 
 impl FrontDoor {
     /// The answer to one request. It is the connection's last where that was turned away, where most descriptors are in
-    /// use, and where what came behind the request cannot be told apart any more.
+    /// use, where the port was left to another server, and where what came behind the request cannot be told apart any more.
     pub(crate) async fn answer(&self, request: Request<Incoming>, exchange: &Exchange<'_>) -> Response<ReplyBody> {
         if let Some(place) = exchange.standing.place() {
             place.has_spoken();
@@ -98,9 +98,9 @@ impl FrontDoor {
             reply::keep_to_https(response.headers_mut());
         }
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        // In a crowd nobody keeps a descriptor beyond one request.
-        let is_crowded = self.http.connections.is_crowded(self.admission.open());
-        if !switches && (exchange.standing.place().is_none() | !exchange.gate.stays() | is_crowded) {
+        // In a crowd nobody keeps a descriptor beyond one request. Behind a successor everybody is to come to that one.
+        let is_last = self.http.connections.is_crowded(self.admission.open()) || self.has_left_port();
+        if !switches && (exchange.standing.place().is_none() | !exchange.gate.stays() | is_last) {
             let names_upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
             let options = if names_upgrade { "Upgrade, close" } else { "close" };
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static(options));

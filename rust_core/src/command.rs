@@ -1,12 +1,10 @@
 //! What a shard can be told.
 
-use std::{
-    sync::{Arc, mpsc::Sender},
-    time::Duration,
-};
+use std::sync::{Arc, mpsc::Sender};
 
 use crate::{
     close::CloseReason,
+    drain::Schedule,
     events::Asked,
     frame::Frame,
     front_door::Admitted,
@@ -100,11 +98,8 @@ pub(crate) enum Command {
     Acknowledge(u64, u64, Frame),
     /// Lays down what each session has sent; says when that is done.
     Progress(Sender<()>),
-    /// Closes every session with 1001. Each is told to come back at a time of its own within `spread`.
-    Drain {
-        spread: Duration,
-        deadline: Duration,
-    },
+    /// Closes every session with 1001, each at its time.
+    Drain(Schedule),
     Stop,
     /// Makes the shard panic, which nothing else is known to do.
     #[cfg(test)]

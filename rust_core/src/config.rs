@@ -19,11 +19,14 @@ pub enum Origins {
 
 /// Everything the core can be told. A limit of 0 is off.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Config {
     /// Address of the public port.
     pub host: IpAddr,
     /// Public port; 0 lets the system choose one.
     pub port: u16,
+    /// Listen on `port` beside servers of the same user that listen there already; Linux only.
+    pub take_over: bool,
     /// HS256 key of connection tokens, at least 32 bytes.
     pub token_secret: Vec<u8>,
     /// The key before the last rotation, still accepted.
@@ -94,6 +97,7 @@ impl Config {
         Self {
             host: IpAddr::from([127, 0, 0, 1]),
             port: 0,
+            take_over: false,
             token_secret: token_secret.into(),
             token_secret_previous: None,
             app_socket: None,
@@ -127,6 +131,8 @@ impl Config {
         check_secrets(&self.token_secret, self.token_secret_previous.as_deref())?;
         check(self.tls_key.is_some() || self.tls_cert.is_none(), "tls_key", "must be given too, with tls_cert")?;
         check(self.tls_cert.is_some() || self.tls_key.is_none(), "tls_cert", "must be given too, with tls_key")?;
+        check(self.port != 0 || !self.take_over, "take_over", "needs a port, and not 0")?;
+        check(cfg!(target_os = "linux") || !self.take_over, "take_over", "must be false: only Linux shares a port so")?;
         check((1..=256).contains(&self.workers), "workers", "must be 1 to 256")?;
         check(self.max_message_bytes >= 125, "max_message_bytes", "must be at least 125")?;
         check(

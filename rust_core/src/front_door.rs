@@ -5,11 +5,13 @@
 //! answered after the upgrade, by a Close frame, since a browser cannot read the status of a refused handshake.
 //!
 //! Stopping takes two signals: at the first the port is closed, idle connections too, and exchanges that are under way
-//! may finish; at the second whatever is left is cut.
+//! may finish; at the second whatever is left is cut. Before both, the port can be left to a successor that has it too.
+//! Whoever had come before the port is closed is let in, and heard.
 
 use std::{
     convert::Infallible,
     fmt,
+    future::pending,
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
@@ -27,7 +29,7 @@ use tokio::{
     net::TcpStream,
     sync::mpsc,
     task::{JoinError, JoinSet},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +60,9 @@ pub const WEBSOCKET_PATH: &str = "/ws";
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 const FORGET_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time that a newcomer has to say something once the server stops: it may have come a moment before.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A WebSocket that was let in: its first frame is not yet read, and the answer to its handshake not yet sent.
 #[derive(Debug)]
@@ -97,6 +102,9 @@ pub struct FrontDoor {
     intake: Arc<Intake>,
     hand_over: Box<dyn Fn(Admitted) + Send + Sync>,
     draining: AtomicBool,
+    /// The port is left to a successor; and how that is told. Each request looks at it, which takes no lock.
+    has_left: AtomicBool,
+    leaving: CancellationToken,
 }
 
 impl fmt::Debug for FrontDoor {
@@ -126,6 +134,8 @@ impl FrontDoor {
             proxy: config.app_socket.clone().map(|path| Proxy::new(path, HEAD_TIMEOUT)),
             hand_over: Box::new(hand_over),
             draining: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
+            leaving: CancellationToken::new(),
             config,
         }
     }
@@ -144,6 +154,18 @@ impl FrontDoor {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Closes the port, for another server listens on it too and is to have all newcomers from now on. HTTP connections that
+    /// are open end with their next answer. For good; sockets that were handed over are not touched.
+    pub fn leave_port(&self) {
+        self.has_left.store(true, Ordering::Relaxed);
+        self.leaving.cancel();
+    }
+
+    /// Whether the port was left to another server.
+    pub(crate) fn has_left_port(&self) -> bool {
+        self.has_left.load(Ordering::Relaxed)
     }
 
     /// WebSocket handshakes that were refused since the start, by reason.
@@ -205,19 +227,23 @@ impl FrontDoor {
         Ok(())
     }
 
-    /// Returns, and with it closes the port, at `stop`.
+    /// Returns at `stop`, with the port closed.
     async fn accept_until(
         self: &Arc<Self>,
         stop: &CancellationToken,
-        mut acceptor: Acceptor,
+        acceptor: Acceptor,
         connections: &mut JoinSet<()>,
     ) {
         let mut forget = tokio::time::interval(FORGET_INTERVAL);
         let turning_away = TurningAway::new();
+        let mut acceptor = Some(acceptor);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                newcomer = acceptor.accept() => self.receive(newcomer, &turning_away, stop, connections),
+                () = self.leaving.cancelled(), if acceptor.is_some() => {
+                    self.close_port(acceptor.take(), &turning_away, stop, connections);
+                }
+                newcomer = next_of(&mut acceptor) => self.receive(newcomer, &turning_away, stop, connections),
                 Some(ended) = connections.join_next() => note_panic(ended),
                 _ = forget.tick() => {
                     self.admission.forget_quiet_addresses();
@@ -227,6 +253,19 @@ impl FrontDoor {
         }
         // A request that is still being read comes too late for a WebSocket.
         self.set_draining(true);
+        self.close_port(acceptor, &turning_away, stop, connections);
+    }
+
+    fn close_port(
+        self: &Arc<Self>,
+        acceptor: Option<Acceptor>,
+        turning_away: &TurningAway,
+        stop: &CancellationToken,
+        connections: &mut JoinSet<()>,
+    ) {
+        for newcomer in acceptor.map(Acceptor::close).unwrap_or_default() {
+            self.receive(newcomer, turning_away, stop, connections);
+        }
     }
 
     /// Finds out what becomes of a connection, and lets it.
@@ -276,17 +315,19 @@ impl FrontDoor {
         stop: CancellationToken,
     ) {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        let spoke = tokio::select! {
-            biased;
-            spoke = timeout_at(deadline, has_spoken(&stream)) => spoke == Ok(true),
-            () = stop.cancelled() => false,
+        let too_late = async {
+            stop.cancelled().await;
+            sleep(LAST_WORDS_TIMEOUT).await;
         };
-        if !spoke {
-            return;
-        }
+        let secured = async {
+            match timeout_at(deadline, has_spoken(&stream)).await {
+                Ok(true) => self.secure(stream, deadline).await,
+                _ => None,
+            }
+        };
         let socket = tokio::select! {
-            socket = self.secure(stream, deadline) => socket,
-            () = stop.cancelled() => None,
+            socket = secured => socket,
+            () = too_late => None,
         };
         if let Some(socket) = socket {
             Box::pin(self.converse(socket, peer, standing, stop)).await;
@@ -360,6 +401,14 @@ impl FrontDoor {
 /// the runtime takes each new one for that.
 pub(crate) async fn has_spoken(stream: &TcpStream) -> bool {
     matches!(stream.peek(&mut [0]).await, Ok(1..))
+}
+
+/// The next newcomer; none ever comes once the port is closed.
+async fn next_of(acceptor: &mut Option<Acceptor>) -> Newcomer {
+    match acceptor {
+        Some(acceptor) => acceptor.accept().await,
+        None => pending().await,
+    }
 }
 
 fn http1_server() -> http1::Builder {

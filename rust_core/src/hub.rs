@@ -16,6 +16,7 @@ use crate::{
     close::CloseReason,
     command::{Audience, Command, DurableFrame, ReadFrame, Standing, SyncAnswer},
     config::SHARD_BACKLOG_BYTES,
+    drain::Schedule,
     error::Error,
     events::Asked,
     frame::Frame,
@@ -319,11 +320,11 @@ impl Hub {
         self.0.shards.iter().map(|shard| shard.backlog.load(Relaxed)).sum()
     }
 
-    pub(crate) fn drain(&self, deadline: Duration) {
-        // A server that comes back should meet some two thousand handshakes a second, not all at once.
-        let spread = Duration::from_micros(500).saturating_mul(self.total() as u32).max(Duration::from_secs(1));
-        for shard in &self.0.shards {
-            let _ = shard.tell(Command::Drain { spread, deadline });
+    /// Has every session closed within the time that is `left`; returns at once.
+    pub(crate) fn drain(&self, left: Duration) {
+        let (schedule, shards) = (Schedule::new(self.total(), left), &self.0.shards);
+        for (number, shard) in shards.iter().enumerate() {
+            let _ = shard.tell(Command::Drain(schedule.of_shard(number, shards.len())));
         }
     }
 

@@ -14,12 +14,13 @@
 //! - [`forwarding`]: who the client truly is, and which headers may pass a proxy;
 //! - `request_guard`: what of a client's bytes may reach the HTTP parser; `request_rules`: what a request must be;
 //! - [`send_queue`]: what is still to be written to one connection, bounded in bytes;
+//! - `drain`: when a stop closes each session, and when its client is to come back;
 //! - `rounds`: broadcasts on their way round all sessions of a shard;
 //! - [`sequence`]: deliver, drop as duplicate, or report a gap;
 //! - [`rate_limit`]: how many frames a client may send.
 //!
 //! The moving parts:
-//! - [`front_door`]: the one public port: HTTP heads, upgrade; [`proxy`] forwards the rest to the app;
+//! - [`front_door`]: the one public port: HTTP heads, upgrade; [`proxy`] forwards the rest to the app; `listener`: the port itself; `listeners`: who else has it;
 //! - [`tls`]: the certificate of that port, and the handshake;
 //! - [`admission`]: how many connections, how fast, and from where; `intake`: what happens where descriptors are short;
 //! - [`http_limits`]: the limits of plain HTTP, with [`request_body`] and [`patience`] for what comes or is taken too
@@ -56,6 +57,7 @@ pub mod deflate;
 mod descriptors;
 mod door_socket;
 mod door_stream;
+mod drain;
 mod due_ring;
 pub mod error;
 pub mod events;
@@ -77,6 +79,7 @@ mod intake;
 mod latency;
 mod lingering;
 mod listener;
+mod listeners;
 mod locks;
 pub mod log;
 pub mod metrics;

@@ -22,15 +22,16 @@ use crate::{
 /// Connections that the kernel keeps while they wait to be accepted; it may cap this (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// Listens on the address of `config`: non-blocking, reusable at once after a stop, and with `::` for IPv4 too.
+/// Listens on the address of `config`: non-blocking, reusable at once after a stop, and with `::` for IPv4 too. A port that
+/// was given can be taken over by another server of the same user, with [`Config::take_over`].
 ///
 /// [`Error::Bind`] where the port is taken or the address is not ours.
 pub fn bind(config: &Config) -> Result<std::net::TcpListener, Error> {
     let address = SocketAddr::new(config.host, config.port);
-    listen(address).map_err(|source| Error::Bind { address, source })
+    listen(address, config.take_over).map_err(|source| Error::Bind { address, source })
 }
 
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, take_over: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.ip() == IpAddr::from([0_u16; 8]) {
         // The system's default differs from one to the next.
@@ -38,8 +39,12 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // All who share a port must want to when they bind (socket(7)). Who wants to only once it listens keeps everybody off
+    // who did not ask for that, and so two servers never have one port by accident.
+    socket.set_reuse_port(take_over)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    socket.set_reuse_port(address.port() != 0 && cfg!(target_os = "linux"))?;
     Ok(socket.into())
 }
 
@@ -75,7 +80,7 @@ impl Acceptor {
                     self.pauses = !self.shortage.look();
                 }
                 accepted = self.listener.accept(), if !self.pauses => match accepted {
-                    Ok((stream, peer)) => return self.receive(stream, peer),
+                    Ok((stream, peer)) => return receive(&mut self.shortage, stream, peer),
                     Err(error) if is_of_one_connection(&error) => {
                         tracing::debug!(%error, "a connection ended unaccepted");
                     }
@@ -89,17 +94,35 @@ impl Acceptor {
         }
     }
 
-    fn receive(&mut self, stream: TcpStream, peer: SocketAddr) -> Newcomer {
-        if let Err(error) = stream.set_nodelay(true) {
-            // The peer is gone already; whoever reads from it will find out.
-            tracing::debug!(%error, "TCP_NODELAY was not set");
+    /// Closes the port, and returns those who had come before: closing alone would reset their connections.
+    pub(crate) fn close(mut self) -> Vec<Newcomer> {
+        let mut last = Vec::new();
+        let Ok(listener) = self.listener.into_std() else { return last };
+        // Who goes on coming meanwhile must not keep it open for ever.
+        for _ in 0..2 * BACKLOG {
+            match listener.accept().and_then(|(stream, peer)| {
+                stream.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(stream)?, peer))
+            }) {
+                Ok((stream, peer)) => last.push(receive(&mut self.shortage, stream, peer)),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => break,
+            }
         }
-        let is_too_many = is_scarce(stream.as_raw_fd());
-        if is_too_many {
-            self.shortage.turns_away();
-        }
-        Newcomer { stream, peer, is_too_many }
+        last
     }
+}
+
+fn receive(shortage: &mut Shortage, stream: TcpStream, peer: SocketAddr) -> Newcomer {
+    if let Err(error) = stream.set_nodelay(true) {
+        // The peer is gone already; whoever reads from it will find out.
+        tracing::debug!(%error, "TCP_NODELAY was not set");
+    }
+    let is_too_many = is_scarce(stream.as_raw_fd());
+    if is_too_many {
+        shortage.turns_away();
+    }
+    Newcomer { stream, peer, is_too_many }
 }
 
 /// Errors that concern the connection that was to be accepted, not the listener (accept(2), "Error handling").
@@ -125,6 +148,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::test_support::bound_to_a_port;
 
     fn at(host: &str, port: u16) -> Config {
         Config { host: host.parse().unwrap(), port, ..Config::new([7; 32]) }
@@ -139,6 +164,39 @@ mod tests {
             matches!(&error, Error::Bind { address, source } if *address == taken && source.kind() == io::ErrorKind::AddrInUse),
             "{error}"
         );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_port_is_shared_with_who_takes_it_over_and_with_nobody_else() {
+        let (config, first) = bound_to_a_port("127.0.0.1");
+        assert!(matches!(bind(&config), Err(Error::Bind { .. })));
+        let second = bind(&Config { take_over: true, ..config.clone() }).unwrap();
+        assert!(matches!(bind(&config), Err(Error::Bind { .. })));
+        let address = first.local_addr().unwrap();
+        let clients: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let accepted = [first, second].map(|listener| std::iter::from_fn(|| listener.accept().ok()).count());
+        assert_eq!(accepted.iter().sum::<usize>(), clients.len());
+        assert!(accepted.iter().all(|count| *count > 0), "{accepted:?}");
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn who_waits_when_the_port_is_closed_is_let_in_and_later_ones_meet_the_successor() {
+        let (config, first) = bound_to_a_port("127.0.0.1");
+        let address = first.local_addr().unwrap();
+        let waiting: Vec<_> = (0..50).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let second = bind(&Config { take_over: true, ..config }).unwrap();
+        let last = Acceptor::new(first, Arc::default()).unwrap().close();
+        let mut let_in: Vec<_> = last.iter().map(|newcomer| newcomer.peer).collect();
+        let mut expected: Vec<_> = waiting.iter().map(|client| client.local_addr().unwrap()).collect();
+        let_in.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(let_in, expected);
+        for _ in 0..50 {
+            let client = std::net::TcpStream::connect(address).unwrap();
+            assert_eq!(second.accept().unwrap().1, client.local_addr().unwrap());
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Owns the threads: start, drain, stop.
 //!
-//! A stop goes in this order: the front door takes no more connections; every session is closed with 1001 and a time to
-//! come back; when they have gone, or the time is up, the shards end; then what waits for other nodes is sent; and last
-//! the front door ends, whose open HTTP exchanges had the same time to finish.
+//! A stop goes in this order: the front door takes no more WebSockets, and where a successor listens on the same port, it
+//! leaves the port to that one; the sessions are closed with 1001 and a time to come back, one after the other, and those
+//! that are still open go on as ever; when they have gone, or the time is up, the port is closed and the shards end; then
+//! what waits for other nodes is sent; and last the front door ends, whose open HTTP exchanges had the same time to finish.
 
 use std::{
     net::SocketAddr,
@@ -25,6 +26,7 @@ use crate::{
     front_door::{self, FrontDoor, HttpRefusals, Refusals},
     hub::{Hub, ShardHandle},
     index::Index,
+    listeners::OwnListener,
     log, shard,
     tls::Tls,
     token::TokenVerifier,
@@ -32,6 +34,9 @@ use crate::{
 
 /// How often a stop looks whether the last connection has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// How often it looks for a successor on its port.
+const SUCCESSOR_POLL: Duration = Duration::from_millis(250);
 
 /// How long the front door's runtime may take to end after the drain.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
@@ -47,6 +52,7 @@ pub struct Server {
     address: SocketAddr,
     owner: u32,
     front_door: Arc<FrontDoor>,
+    listener: Option<OwnListener>,
     running: Mutex<Option<Running>>,
 }
 
@@ -76,6 +82,7 @@ impl Server {
         let tls = Tls::load(&config)?;
         let listener = front_door::bind(&config)?;
         let address = listener.local_addr().map_err(Error::Start)?;
+        let own_listener = OwnListener::of(&listener);
         let config = Arc::new(config);
         let cluster = config.cluster.as_ref().map(|_| Cluster::new(&node_id, Arc::clone(events))).transpose()?;
         let index = Arc::new(Index::new(cluster.as_ref().map(Cluster::watch)));
@@ -123,7 +130,7 @@ impl Server {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let serving = runtime.spawn(Arc::clone(&front_door).serve(listener, stop.clone(), cut.clone()));
         let running = Mutex::new(Some(Running { shards, runtime, serving, cluster: tasks, stop, cut }));
-        Ok(Self { hub, bus, address, owner: std::process::id(), front_door, running })
+        Ok(Self { hub, bus, address, owner: std::process::id(), front_door, listener: own_listener, running })
     }
 
     /// The handle to publish through, to this node and all others. Refused as [`Self::hub`] is.
@@ -156,6 +163,15 @@ impl Server {
         self.front_door.set_draining(draining);
     }
 
+    /// Closes the port where another server listens on it too, so that all newcomers go there from now on; true where that is
+    /// so. What is open stays. Only Linux tells.
+    pub fn leave_port_to_successor(&self) -> bool {
+        if !self.front_door.has_left_port() && self.listener.as_ref().is_some_and(OwnListener::is_shared) {
+            self.front_door.leave_port();
+        }
+        self.front_door.has_left_port()
+    }
+
     /// WebSocket requests that were refused since the start, by reason.
     #[must_use]
     pub fn refusals(&self) -> Refusals {
@@ -186,8 +202,8 @@ impl Server {
         self.front_door.http_connections()
     }
 
-    /// Closes every connection with 1001 and ends all threads; returns when that is done, at the latest a second after
-    /// `drain`. A second call returns at once.
+    /// Closes every connection with 1001, spread over at most eight tenths of `drain`, and ends all threads; returns when that
+    /// is done, at the latest a second after `drain`. A second call returns at once.
     pub fn stop(&self, drain: Duration) {
         let Some(running) = self.running.lock().take() else { return };
         if std::process::id() != self.owner {
@@ -196,11 +212,10 @@ impl Server {
             return;
         }
         let deadline = Instant::now() + drain;
-        running.stop.cancel();
+        self.front_door.set_draining(true);
         self.hub.drain(drain);
-        while self.hub.total() > 0 && Instant::now() < deadline {
-            std::thread::sleep(DRAIN_POLL);
-        }
+        self.wait_drained(deadline);
+        running.stop.cancel();
         self.hub.stop();
         for shard in running.shards {
             if shard.join().is_err() {
@@ -224,6 +239,24 @@ impl Server {
             tracing::error!("the front door ended early");
         }
         running.runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    }
+}
+
+impl Server {
+    /// Waits until the last session has gone or the time is up, and has newcomers go to a successor as soon as there is one.
+    fn wait_drained(&self, deadline: Instant) {
+        let mut look_at = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= look_at {
+                look_at = now + SUCCESSOR_POLL;
+                self.leave_port_to_successor();
+            }
+            if self.hub.total() == 0 || now >= deadline {
+                return;
+            }
+            std::thread::sleep(DRAIN_POLL);
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     close::CloseReason,
     command::Command,
     config::Config,
+    drain::Drain,
     due_ring::DueRing,
     events::{Ending, EventQueue},
     front_door::Admitted,
@@ -120,7 +121,8 @@ struct Shard {
     due: VecDeque<Rc<Session>>,
     /// Sessions that were written to a moment ago, to be flushed when their window has passed.
     later: DueRing<Rc<Session>>,
-    draining: Option<(Duration, Duration)>,
+    /// Present once the server stops.
+    draining: Option<Drain>,
 }
 
 impl Shard {
@@ -150,7 +152,9 @@ impl Shard {
         let context = Rc::clone(&self.context);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let wait = self.later.next_due_ms().map(|due| due.saturating_sub(context.clock.now_ms()));
+            let closing = self.draining.as_ref().and_then(Drain::next_due_ms);
+            let soonest = [self.later.next_due_ms(), closing].into_iter().flatten().min();
+            let wait = soonest.map(|due| due.saturating_sub(context.clock.now_ms()));
             let is_writing = self.is_writing();
             tokio::select! {
                 // In this order: while there is something to write, what comes first leaves the rest no less to do.
@@ -167,6 +171,7 @@ impl Shard {
             context.write_times.gather();
             let held = Held::new(backlog, batch.iter().map(Command::cost).sum());
             let ControlFlow::Continue(now) = self.take(&mut batch, held, now).await else { return };
+            self.close_until(now, WRITES_PER_TURN, now);
             self.later.take_due(now, &mut self.due);
             self.write_turn(now);
             context.write_times.settle(&context.counters.publish_to_write);
@@ -261,13 +266,16 @@ impl Shard {
                     // Who asked may have given up waiting; it finds the records when it asks again.
                     let _ = done.send(());
                 }
-                Command::Drain { spread, deadline } => {
-                    self.draining = Some((spread, deadline));
-                    for session in &self.all {
-                        session.begin_close_within(shutting_down(session.number(), spread), now, deadline);
-                    }
+                Command::Drain(schedule) => {
+                    let numbers = self.all.iter().map(|session| session.number());
+                    self.draining = Some(Drain::new(schedule, numbers, now));
+                    self.close_until(now, usize::MAX, now);
                 }
-                Command::Stop => return ControlFlow::Break(()),
+                Command::Stop => {
+                    // However far the plan has come, nobody's connection ends without a word.
+                    self.close_until(u64::MAX, usize::MAX, now);
+                    return ControlFlow::Break(());
+                }
                 #[cfg(test)]
                 Command::Panic => panic!("as the test wanted"),
             }
@@ -334,13 +342,25 @@ impl Shard {
         if session.greet(&greeting, now) == Enqueued::FlushDue {
             self.due.push_back(Rc::clone(&session));
         }
-        if let Some((spread, deadline)) = self.draining {
-            session.begin_close_within(shutting_down(number, spread), now, deadline);
+        if let Some(drain) = &self.draining {
+            let retry_after = Drain::pause_of_latecomer(number);
+            session.begin_close_within(CloseReason::ShuttingDown { retry_after }, now, drain.left(now));
         } else if self.context.config.sync {
             // Joined first, read then: what is committed between the two is parked, not missed.
             session.ask(now);
         }
         spawn_local(Reader::new(session, &read_ahead));
+    }
+
+    /// Where the server stops: closes those whose turn comes by `until_ms`, so many at the most.
+    fn close_until(&mut self, until_ms: u64, most: usize, now: u64) {
+        let Some(drain) = &mut self.draining else { return };
+        for _ in 0..most {
+            let Some((number, retry_after)) = drain.next(until_ms, now) else { return };
+            if let Some(session) = self.numbers.get(&number) {
+                session.begin_close_within(CloseReason::ShuttingDown { retry_after }, now, drain.left(now));
+            }
+        }
     }
 
     /// Where the user has as many connections as are allowed, the one that was silent longest gives way.
@@ -428,13 +448,6 @@ fn fetch<'a>(sessions: impl Iterator<Item = &'a Rc<Session>>) {
 fn is_alone<T>(items: &[T], index: usize, user_id: impl Fn(&T) -> &Arc<str>) -> bool {
     let is_for_same = |other: Option<&T>| other.is_some_and(|other| user_id(other) == user_id(&items[index]));
     !is_for_same(items.get(index + 1)) && !is_for_same(index.checked_sub(1).map(|index| &items[index]))
-}
-
-/// Tells each connection its own time to come back, evenly over `spread`.
-fn shutting_down(number: u64, spread: Duration) -> CloseReason {
-    let steps = spread.as_millis().max(1) as u64;
-    let offset = (number >> 8).wrapping_mul(0x9E37_79B9_7F4A_7C15) % steps;
-    CloseReason::ShuttingDown { retry_after: Duration::from_millis(500 + offset) }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::{
     hub::ShardHandle,
     index::Index,
     latency::WriteTimes,
+    listener::bind,
     session::Context,
     shard::Parts,
     token::{Identity, Role},
@@ -77,6 +78,17 @@ pub(crate) fn sockets() -> (TcpStream, TcpStream) {
     let (ours, _) = listener.accept().unwrap();
     ours.set_nonblocking(true).unwrap();
     (ours, peer)
+}
+
+/// A listener on a port that was given, not one of those that the system lends out, and how it was configured.
+pub(crate) fn bound_to_a_port(host: &str) -> (Config, TcpListener) {
+    loop {
+        let port = 20_000 + (getrandom::u32().unwrap() % 12_000) as u16;
+        let config = Config { host: host.parse().unwrap(), port, ..config() };
+        if let Ok(listener) = bind(&config) {
+            return (config, listener);
+        }
+    }
 }
 
 /// Both ends of TLS behind its handshake, on no socket yet.

@@ -88,6 +88,7 @@ impl FanoutServer {
         message_burst=50, max_message_bytes=65536, send_queue_bytes=1_048_576, compress_min_bytes=512, workers=None,
         coalesce_ms=10, ping_interval=25.0, pong_timeout=10.0, tls_cert=None, tls_key=None, app_socket=None, sync=false,
         nats_url=Vec::new(), nats_credentials=None, nats_ca=None,
+        take_over=false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "each limit of the contract is a keyword")]
     fn new(
@@ -119,6 +120,7 @@ impl FanoutServer {
         nats_url: Vec<String>,
         nats_credentials: Option<std::path::PathBuf>,
         nats_ca: Option<std::path::PathBuf>,
+        take_over: bool,
     ) -> PyResult<Self> {
         let host = if host == "localhost" { "127.0.0.1" } else { host };
         let host: std::net::IpAddr = host
@@ -128,6 +130,7 @@ impl FanoutServer {
         let config = Config {
             host,
             port,
+            take_over,
             token_secret_previous: token_secret_previous.map(config::secret).transpose()?,
             tls_cert,
             tls_key,
@@ -399,6 +402,12 @@ impl FanoutServer {
     fn set_draining(&self, draining: bool) -> PyResult<()> {
         self.server()?.set_draining(draining);
         Ok(())
+    }
+
+    fn leave_port_to_successor(&self, py: Python<'_>) -> PyResult<bool> {
+        let server = self.server()?;
+        // It reads a table of the system's.
+        Ok(py.detach(|| server.leave_port_to_successor()))
     }
 }
 

@@ -29,6 +29,7 @@ use super::*;
 use crate::{
     command::{Audience, DurableFrame, SyncAnswer},
     config::Config,
+    drain::Schedule,
     events::{Asked, Event},
     frame::Frame,
     handshake::Resume,
@@ -198,7 +199,7 @@ impl World {
             }
             Order::Drain => {
                 self.peers.iter_mut().for_each(|peer| peer.may_be_closed(1001));
-                vec![Command::Drain { spread: Duration::from_secs(1), deadline: Duration::from_secs(60) }]
+                vec![Command::Drain(Schedule::new(self.shard.all.len(), Duration::from_secs(60)))]
             }
         }
     }
@@ -215,6 +216,7 @@ impl World {
         let cost = batch.iter().map(Command::cost).sum();
         self.backlog.fetch_add(cost, Relaxed);
         prop_assert!(self.shard.take(&mut batch, Held::new(&self.backlog, cost), self.now).await.is_continue());
+        self.shard.close_until(self.now, WRITES_PER_TURN, self.now);
         self.shard.later.take_due(self.now, &mut self.shard.due);
         if after > 0 || orders.is_empty() {
             self.shard.write_turn(self.now);

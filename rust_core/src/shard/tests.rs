@@ -8,6 +8,7 @@ use std::{
 use super::*;
 use crate::{
     command::{Audience, DurableFrame, ReadFrame},
+    drain::Schedule,
     error::Error,
     events::Event,
     frame::Frame,
@@ -299,6 +300,87 @@ async fn a_broadcast_that_comes_too_late_for_a_session_is_counted() {
     shard.write_turn(quiet);
     let counters = &shard.context.counters;
     assert_eq!((counters.deliveries.get(), counters.dropped_closing.get()), (2 + 1, 1));
+}
+
+/// What a peer was sent until its connection ended, or until now.
+fn received(peer: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    peer.set_nonblocking(true).unwrap();
+    // That there is no more for now is an error too; what came before it is kept.
+    let _ = peer.read_to_end(&mut bytes);
+    bytes
+}
+
+/// Has the shard write all that waits.
+fn write_all(shard: &mut Shard, now: u64) {
+    while shard.is_writing() {
+        shard.write_turn(now);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_closes_one_after_the_other_and_serves_those_that_are_left() {
+    let local = LocalSet::new();
+    let _local = local.enter();
+    let count = 10;
+    let (mut shard, mut peers) = shard_of(count).await;
+    for peer in &mut peers {
+        received(peer);
+    }
+    let begin = 10_000;
+    let held = Held::new(&Arc::new(AtomicUsize::new(1000)), 1000);
+    let stop = Command::Drain(Schedule::new(count, Duration::from_secs(60)));
+    assert!(shard.take(&mut vec![stop], held, begin).await.is_continue());
+    let mut sent = Vec::new();
+    for step in 0..count {
+        let now = shard.draining.as_ref().unwrap().next_due_ms().unwrap_or(begin + 1000);
+        assert_eq!(shard.all.iter().filter(|session| session.is_closing()).count(), step + 1);
+        let frame = Frame::text(&step.to_string());
+        broadcast(&mut shard, &frame, now).await;
+        write_all(&mut shard, now);
+        sent.push(frame.wire().clone());
+        shard.close_until(now, WRITES_PER_TURN, now);
+    }
+    let ends = peers.iter_mut().map(|peer| {
+        let bytes = received(peer);
+        let close = bytes.windows(2).position(|pair| pair == [0x88, 42]).unwrap();
+        assert!(bytes[close..].starts_with(b"\x88\x2a\x03\xe9Server shutting down; retry after "));
+        bytes[..close].to_vec()
+    });
+    let mut ends: Vec<_> = ends.collect();
+    ends.sort_unstable_by_key(Vec::len);
+    let expected: Vec<_> = (0..count).map(|step| sent[..step].concat()).collect();
+    assert_eq!(ends, expected, "each is served until its close");
+}
+
+#[tokio::test]
+async fn who_comes_while_the_server_stops_is_sent_on_at_once() {
+    let local = LocalSet::new();
+    let _local = local.enter();
+    let (mut shard, _peers) = shard_of(3).await;
+    let held = Held::new(&Arc::new(AtomicUsize::new(1000)), 1000);
+    let stop = Command::Drain(Schedule::new(3, Duration::from_secs(60)));
+    assert!(shard.take(&mut vec![stop], held, 10_000).await.is_continue());
+    let (ours, _peer) = sockets();
+    shard.join(admitted(ours, "late"), 77 << 8, 10_000);
+    assert_eq!(shard.all.iter().filter(|session| session.is_closing()).count(), 2);
+    assert!(shard.all[3].is_closing());
+}
+
+#[tokio::test]
+async fn an_end_in_the_midst_of_a_stop_still_closes_all() {
+    let local = LocalSet::new();
+    let _local = local.enter();
+    let (mut shard, mut peers) = shard_of(20).await;
+    for peer in &mut peers {
+        received(peer);
+    }
+    let held = Held::new(&Arc::new(AtomicUsize::new(1000)), 1000);
+    let mut batch = vec![Command::Drain(Schedule::new(20, Duration::from_secs(60))), Command::Stop];
+    assert!(shard.take(&mut batch, held, 10_000).await.is_break());
+    for peer in &mut peers {
+        assert!(received(peer).starts_with(b"\x88"));
+    }
 }
 
 #[test]
