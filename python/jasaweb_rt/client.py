@@ -361,6 +361,8 @@ class RealtimeClient:
         self._renewed = following.do == "renew"
         if self._opened_at and time.monotonic() - self._opened_at > _STABLE_SECONDS:
             self._attempt = 0
+        # Failed tries that follow are no news of that connection.
+        self._opened_at = 0.0
         delay = following.delay
         if delay is None:
             delay = backoff(self._attempt)

@@ -179,3 +179,26 @@ async def test_a_caller_who_polls_does_not_cut_a_wait_short(monkeypatch: pytest.
         for _ in range(5):
             await poll()
     assert tokens.fetched == 1
+
+
+async def test_the_pauses_grow_while_nobody_lets_it_in_however_long_it_was_connected(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[int] = []
+
+    def backoff(attempt: int) -> float:
+        attempts.append(attempt)
+        return 0.0
+
+    monkeypatch.setattr(client_module, "backoff", backoff)
+    # As if any connection had been open for long.
+    monkeypatch.setattr(client_module, "_STABLE_SECONDS", -1.0)
+    server = start_server(port=free_port())
+    async with RealtimeClient(socket_url(server), Tokens()) as client:
+        await next_frame(client)
+        await asyncio.to_thread(server.stop, 0)
+        reading = asyncio.ensure_future(anext(client))
+        await until(lambda: len(attempts) >= 4)
+        reading.cancel()
+        await asyncio.wait([reading])
+    assert attempts[:4] == [0, 1, 2, 3]
