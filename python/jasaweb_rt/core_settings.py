@@ -9,8 +9,10 @@ from jasaweb_rt.exceptions import ConfigurationError
 __all__ = ["open_core"]
 
 
-def open_core(settings: Settings, app_socket: Path | None) -> FanoutServer:
-    """A core that is not started yet; `app_socket`: where what is not `/ws` is forwarded to, None: it gets 404.
+def open_core(settings: Settings, app_socket: Path | None, *, take_over: bool = False) -> FanoutServer:
+    """A core that is not started yet.
+
+    `app_socket`: where what is not `/ws` is forwarded to, None: it gets 404; `take_over`: it shares its port.
 
     Raises:
         ConfigurationError: a limit cannot be used as given.
@@ -42,6 +44,7 @@ def open_core(settings: Settings, app_socket: Path | None) -> FanoutServer:
             tls_key=settings.tls_key,
             app_socket=None if app_socket is None else str(app_socket),
             sync=True,
+            take_over=take_over,
             nats_url=settings.nats_url,
             nats_credentials=settings.nats_credentials,
             nats_ca=settings.nats_ca,

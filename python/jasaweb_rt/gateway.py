@@ -5,6 +5,7 @@ durable frame. Whatever breaks is started again; while the database is away sock
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -35,6 +36,7 @@ from jasaweb_rt.dispatch import WORKERS, Dispatch
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, ServerStoppedError
 from jasaweb_rt.frame_handlers import FrameHandlers
 from jasaweb_rt.hooks import ConnectionClosed, ConnectionOpened, Hooks
+from jasaweb_rt.probe_watch import ProbeWatch
 from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
 from jasaweb_rt.recorder import Recorder, RecorderDrops
@@ -52,6 +54,8 @@ core_logger = logging.getLogger("jasaweb_rt.core")
 # recorder's three tasks.
 _POOL_SIZE = WORKERS + 7
 _START_SECONDS = 60.0
+# The part of a stop that readiness is off and nothing else, at the most.
+_NOTICE_SHARE = 0.25
 _END_SECONDS = 5.0
 _LEAST_HOOK_SECONDS = 1.0
 _FINISH_SECONDS = 3.0
@@ -86,7 +90,13 @@ class Gateway:
     """A front door with relay and sync behind it. Start it once, stop it once; both block."""
 
     def __init__(
-        self, settings: Settings, database_url: str, app_socket: Path | None = None, hooks: Hooks | None = None
+        self,
+        settings: Settings,
+        database_url: str,
+        app_socket: Path | None = None,
+        hooks: Hooks | None = None,
+        *,
+        take_over: bool = False,
     ) -> None:
         """Nothing runs yet.
 
@@ -95,6 +105,7 @@ class Gateway:
             database_url: where relay and sync look; whatever `settings` has for it.
             app_socket: the Unix socket to which requests other than `/ws` are forwarded; None: they get 404.
             hooks: who is told of connections, frames and domain events; the caller starts and stops them.
+            take_over: listen beside a server of ours that has the port already, and is to be stopped; Linux only.
 
         Raises:
             ConfigurationError: a limit cannot be used as given.
@@ -102,12 +113,14 @@ class Gateway:
         """
         self.hooks = Hooks() if hooks is None else hooks
         self._settings = settings
+        self._take_over = take_over
         self._database_url = database_url
-        self.server = open_core(settings, app_socket)
+        self.server = open_core(settings, app_socket, take_over=take_over)
         self.link = ClusterLink(self.server, is_configured=bool(settings.nats_url))
         self.realtime = Realtime(self.server)
         self.rate_meter = RateMeter(self.server)
         self.disk = DiskWatch(settings.data_dir if settings.database_url is None else None)
+        self.probes = ProbeWatch()
         self.is_draining = False
         self._log = SparingLog(logger)
         self.keys = KeyRing(settings.keys)
@@ -157,12 +170,19 @@ class Gateway:
         started.result(_START_SECONDS)
 
     def stop(self, drain_seconds: float) -> None:
-        """Closes every socket with 1001 and a time to come back, then ends relay and sync.
+        """Turns readiness off, closes the sockets with 1001 and a time to come back, then ends relay and sync.
 
-        It blocks for `drain_seconds` and a few more at most. A second call does nothing.
+        Where somebody watches readiness, the closes begin when that has had time to notice; they are spread over the
+        time that is left, and who is not closed yet goes on being served. It blocks for `drain_seconds` and a few more
+        at most, and much shorter where there are few sockets. A second call does nothing.
         """
+        began = time.monotonic()
         self.is_draining = True
-        self.server.stop(drain_seconds)
+        with contextlib.suppress(ServerStoppedError):
+            self.server.set_draining(True)
+            if not self.server.leave_port_to_successor():
+                self._give_notice(drain_seconds)
+        self.server.stop(max(0.0, drain_seconds - (time.monotonic() - began)))
         if self._stopping is not None:
             loop, stop = self._stopping
             loop.call_soon_threadsafe(stop.set)
@@ -172,6 +192,12 @@ class Gateway:
             if self._thread.is_alive():
                 logger.error("the gateway's thread did not end in time; it ends with the process")
             self._thread = None
+
+    def _give_notice(self, drain_seconds: float) -> None:
+        seconds = min(self.probes.notice_seconds(), drain_seconds * _NOTICE_SHARE)
+        if seconds > 0:
+            logger.info("/readyz says that this server stops; sockets are closed from %.1f s on", seconds)
+            time.sleep(seconds)
 
     async def compare(self) -> None:
         """Compares every session with the database now, as happens every 15 s anyway; from any event loop.
@@ -296,10 +322,12 @@ class Gateway:
         except OSError as error:
             host, port = self._settings.host, self._settings.port
             reason = os.strerror(error.errno) if error.errno else error
-            raise ConfigurationError(
-                f"Cannot listen on {host} port {port} ({reason}); "
-                "stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
-            ) from None
+            mend = (
+                "a port can be taken over from a jasaweb-rt of the same user only"
+                if self._take_over
+                else "stop what uses it, or choose another by JASAWEB_RT_PORT and JASAWEB_RT_HOST"
+            )
+            raise ConfigurationError(f"Cannot listen on {host} port {port} ({reason}); {mend}") from None
 
     def _take_events(self, sync: Sync, dispatch: Dispatch, recorder: Recorder) -> int:
         events = self.server.drain_events()

@@ -34,6 +34,7 @@ from jasaweb_rt.key_rotation import KeyRotation
 from jasaweb_rt.services import Services, close_pool
 from jasaweb_rt.socket_folder import SocketFolder
 from jasaweb_rt.sparing_log import SparingLog
+from jasaweb_rt.supervisor import READY, STOPPING, tell_supervisor
 
 __all__ = ["Server"]
 
@@ -45,6 +46,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Longer than the front door keeps an idle connection to us, or it could send a request into one that we just closed.
 _KEEP_ALIVE_SECONDS = 120
 _HTTP_START_SECONDS = 10.0
+# Of a long stop, kept for what comes after the sockets: the last rows, hooks, the database.
+_AFTERWARDS_SECONDS = 6.0
 # A supervisor may signal the process and its group, which comes as two signals and means one.
 _SAME_WISH_SECONDS = 0.3
 _STDERR = 2
@@ -61,6 +64,7 @@ class Server:
         settings: Settings,
         *,
         with_demo: bool = False,
+        take_over: bool = False,
         access_log: bool = False,
         hooks: Hooks | None = None,
         on_ready: Callable[[str], object] = lambda _: None,
@@ -71,6 +75,7 @@ class Server:
         Args:
             settings: what to run.
             with_demo: insert the demo's people, and offer them on the log-in page.
+            take_over: listen beside a server of ours that has the port already; see `Gateway`.
             access_log: log a line for each request: method, path without query, status, duration.
             hooks: who is told of what happens, on the event loop of the web application.
             on_ready: is called with the server's URL once it can be used.
@@ -78,6 +83,7 @@ class Server:
         """
         self._settings = settings
         self._demo = with_demo
+        self._take_over = take_over
         self._access_log = access_log
         self._hooks = hooks
         self._on_ready = on_ready
@@ -142,6 +148,7 @@ class Server:
         def end() -> None:
             if not stop.is_set():
                 logger.info("stopping; a second signal ends at once")
+                tell_supervisor(STOPPING)
             stop.set()
             starting.cancel()
 
@@ -176,7 +183,8 @@ class Server:
                 async with acquire(pool) as connection:
                     await demo.seed(connection)
             assert self._folder is not None  # noqa: S101  # set by `_run`
-            gateway = Gateway(self._settings, database_url, self._folder.socket, self._hooks)
+            app_socket = self._folder.socket
+            gateway = Gateway(self._settings, database_url, app_socket, self._hooks, take_over=self._take_over)
             services = Services(self._settings, pool, gateway, demo=self._demo)
             gateway.hooks.start()
             try:
@@ -211,8 +219,8 @@ class Server:
                     await _first(stop, serving)
             finally:
                 self._begin_to_stop()
-                # A part of the time is kept for what comes after.
-                await asyncio.to_thread(gateway.stop, max(0.5, self._remaining() * 0.7))
+                left = self._remaining()
+                await asyncio.to_thread(gateway.stop, max(0.5, left - min(_AFTERWARDS_SECONDS, left * 0.3)))
         finally:
             http.should_exit = True
             done, _ = await asyncio.wait([serving], timeout=max(0.5, self._remaining() * 0.5))
@@ -244,6 +252,7 @@ class Server:
         scheme = "https" if self._settings.tls_cert else "http"
         url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         logger.info("listening on %s", url)
+        tell_supervisor(READY)
         self._on_ready(url)
 
     def _begin_to_stop(self) -> None:

@@ -11,6 +11,7 @@ from jasaweb_rt.config import Settings
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError
 from jasaweb_rt.gateway import Gateway
 from jasaweb_rt.messages import Envelope
+from jasaweb_rt.probe_watch import ProbeWatch
 from jasaweb_rt.realtime import NewNotification, NotificationType
 from tests.support.databases import add_users
 from tests.support.sockets import closed, frame, frames, opened, opened_many, until
@@ -230,6 +231,20 @@ async def test_only_one_of_two_gateways_relays(
             assert [item["seq"] for item in await frames(there, 2)] == [1, 2]
     finally:
         await asyncio.to_thread(other.stop, 1)
+
+
+async def test_a_stop_gives_notice_to_who_watches_and_sockets_stay_meanwhile(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    moments = iter([0.0, 0.1, 0.2])
+    gateway.probes = ProbeWatch(lambda: next(moments, 0.2))
+    for _ in range(3):
+        gateway.probes.asked()
+    async with opened(gateway.server, "anna") as socket:
+        with caplog.at_level("INFO"):
+            await asyncio.to_thread(gateway.stop, 10)
+        assert (await closed(socket))[0] == 1001
+    assert "/readyz says that this server stops; sockets are closed from 0.3 s on" in caplog.messages
 
 
 async def test_a_taken_port_and_a_missing_database_are_said_plainly(

@@ -66,6 +66,7 @@ class HealthController(Controller):
     async def ready(self, request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[HealthBody]:
         """Says whether this server can serve: database, relay, listener, disk, NATS, not draining."""
         gateway = services.gateway
+        gateway.probes.asked()
         checks = Checks(
             database=_condition(await _database_answers(services)),
             relay=_condition(gateway.is_relay_ready),

@@ -9,7 +9,7 @@ import rich_click as click
 
 from jasaweb_rt import demo
 from jasaweb_rt.cli.common import log_to_stderr
-from jasaweb_rt.config import load_keys, load_settings
+from jasaweb_rt.config import Settings, load_keys, load_settings
 from jasaweb_rt.exceptions import ConfigurationError
 
 __all__ = ["serve"]
@@ -19,9 +19,12 @@ __all__ = ["serve"]
 @click.option("--demo", "with_demo", is_flag=True, help="Insert people and projects to play with; loopback only.")
 @click.option("--host", help="Listen here instead of JASAWEB_RT_HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Listen here instead of JASAWEB_RT_PORT; 0: a free one.")
+@click.option("--take-over", is_flag=True, help="Share the port with the server before, which you stop next.")
 @click.option("--access-log", is_flag=True, help="Log a line for each request.")
 @click.pass_context
-def serve(context: click.Context, with_demo: bool, host: str | None, port: int | None, access_log: bool) -> None:
+def serve(
+    context: click.Context, with_demo: bool, host: str | None, port: int | None, take_over: bool, access_log: bool
+) -> None:
     """Runs web application and WebSocket front door on one port.
 
     Without DATABASE_URL it brings its own PostgreSQL, with its data in .jasaweb/.
@@ -36,16 +39,30 @@ def serve(context: click.Context, with_demo: bool, host: str | None, port: int |
         raise ConfigurationError(
             f"--demo has well-known passwords and listens on loopback only, not on {settings.host}; leave --host out"
         )
+    if take_over:
+        _check_take_over(settings)
     # Here and not above: the other commands need no web framework, and start in half the time without.
     from jasaweb_rt.serving import Server
 
     Server(
         settings,
         with_demo=with_demo,
+        take_over=take_over,
         access_log=access_log,
         on_ready=_invite if with_demo else lambda _: None,
         load_keys=load_keys,
     ).run()
+
+
+def _check_take_over(settings: Settings) -> None:
+    if not sys.platform.startswith("linux"):
+        raise ConfigurationError("--take-over works on Linux only; stop the server before, and then start this one")
+    if settings.port == 0:
+        raise ConfigurationError("--take-over needs the port of the server before; set JASAWEB_RT_PORT, or --port")
+    if settings.database_url is None:
+        raise ConfigurationError(
+            "--take-over needs DATABASE_URL: the embedded PostgreSQL ends with the server before, which brought it"
+        )
 
 
 def _is_loopback(host: str) -> bool:
