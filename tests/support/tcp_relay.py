@@ -53,7 +53,7 @@ class TcpRelay:
         self._writers.add(writer)
         far: asyncio.StreamWriter | None = None
         try:
-            far_reader, far = await asyncio.open_connection(*self.target)
+            far_reader, far = await self._reach()
             self._writers.add(far)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, far))
@@ -65,6 +65,9 @@ class TcpRelay:
                 if end is not None:
                     self._writers.discard(end)
                     end.transport.abort()
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(*self.target)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
