@@ -14,6 +14,7 @@ from benches.measures.nodes import across, interest, nodes
 from benches.measures.pace import cost, last, scale
 from benches.measures.peers import peers
 from benches.measures.resumption import reconnect
+from benches.measures.rolling import rolling
 from benches.measures.threads import workers
 
 __all__ = ["MEASURES", "RATIO", "SECTIONS", "Figure", "Measure", "Run"]
@@ -37,7 +38,7 @@ _CORE: tuple[Measure, ...] = (
     scale,
     churn,
 )
-_CLUSTER: tuple[Measure, ...] = (across, interest, nodes)
+_CLUSTER: tuple[Measure, ...] = (across, interest, nodes, rolling)
 _DURABLE: tuple[Measure, ...] = (receipt, writers, bulk, reconnect, log)
 
 SECTIONS: dict[str, dict[str, Measure]] = {

@@ -5,6 +5,7 @@ Argument: settings, as a JSON object; `database_url` is one of them. Its orders,
 | line | does | answer |
 |---|---|---|
 | `open COUNT` | waits until there are so many connections | `opened COUNT` |
+| `stop SECONDS` | stops, in so much time at the most | `stopped` |
 | `stats` | | `stats {counters}`: those of the core, and `not_recorded`, what the recorder did not write |
 """
 
@@ -45,6 +46,9 @@ def _carry_out(gateway: Gateway, line: str) -> str:
             while gateway.server.stats().connections < int(count):
                 time.sleep(_LOOK_SECONDS)
             return f"opened {count}"
+        case ["stop", seconds]:
+            gateway.stop(float(seconds))
+            return "stopped"
         case ["stats"]:
             stats = gateway.server.stats()
             found = {name: getattr(stats, name) for name in dir(stats) if not name.startswith("_")}
