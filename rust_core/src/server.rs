@@ -38,8 +38,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 /// How often it looks for a successor on its port.
 const SUCCESSOR_POLL: Duration = Duration::from_millis(250);
 
-/// How long the front door's runtime may take to end after the drain.
-const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
+/// How long the front door's runtime may take to end after the drain and [`LAST_WORDS`].
+const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(750);
 
 /// The least time that what waits for other nodes has, of the second that a stop may take beyond the drain.
 const LAST_WORDS: Duration = Duration::from_millis(250);

@@ -52,6 +52,13 @@ async def test_tls(start_server: StartServer, tmp_path: Path, login: str) -> Non
         assert not (await cluster_event(stranger, "nats_ca")).connected
 
 
+async def test_rights_on_our_subjects_are_enough(start_server: StartServer, tmp_path: Path) -> None:
+    own = ["jasaweb_rt.>"]
+    async with nats_server(tmp_path, configuration=nats_support.permissions(own, own)) as nats:
+        await reaches(start_server, nats.url_of(nats_support.PASSWORD_USER))
+        assert "Violation" not in nats.log
+
+
 async def test_with_an_authority_nothing_goes_in_the_clear(start_server: StartServer, tmp_path: Path) -> None:
     async with nats_server(tmp_path) as nats:
         careful = start_server(nats_url=[nats.url], nats_ca=CA)
