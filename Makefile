@@ -9,13 +9,16 @@ AUDIT := build/audit
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust_core load_client -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install bench bench-suite bench-bindings bench-core bench-peers soak simulate simulate-cluster conformance echo-server fuzz fuzz-corpora fuzz-api miri sanitize audit test test-rust test-python lint format lock vendor clean
+.PHONY: help run run-cluster install bench bench-suite bench-bindings bench-core bench-peers soak simulate simulate-cluster conformance echo-server fuzz fuzz-corpora fuzz-api miri sanitize audit test test-rust test-python lint format lock vendor clean
 
 help: ## lists these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: install ## builds everything and starts the demo on http://127.0.0.1:8000
 	$(BIN)/jasaweb-rt serve --demo
+
+run-cluster: install $(VENV)/.dev ## three servers that are one on http://127.0.0.1:8000, with three NATS servers and one PostgreSQL
+	$(BIN)/python -m tests.cluster
 
 install: $(VENV)/.core-release ## builds the package (release profile) into .venv
 
