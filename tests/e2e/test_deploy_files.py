@@ -1,15 +1,20 @@
 """The files of `deploy/` that no other test runs: units of systemd, their environment, settings of the kernel."""
 
+import asyncio
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from dotenv import dotenv_values
 
 from jasaweb_rt.config import Settings, load_settings, max_connections_for
+from jasaweb_rt.doctor import nats as doctor_of_nats
+from tests.support import nats_server
+from tests.support.nats_server import NatsCluster, NatsServer
 from tests.support.people import SECRET
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -65,3 +70,47 @@ def test_the_kernel_knows_the_settings() -> None:
     assert names
     for name in names:
         assert (Path("/proc/sys") / name.replace(".", "/")).exists(), name
+
+
+class _Deployed(NatsServer):
+    """A NATS server by the file of `deploy/`, with addresses and certificates of the test, and all else as it is."""
+
+    cluster: NatsCluster
+
+    def text(self) -> str:
+        text = (DEPLOY / "nats" / "nats-server.conf").read_text()
+        replacements = [
+            ("server_name: nats-1", f"server_name: {self.name}"),
+            ("0.0.0.0:4222", f"127.0.0.1:{self.port}"),
+            ("127.0.0.1:8222", f"127.0.0.1:{self.monitoring_port}"),
+            ("0.0.0.0:6222", f"127.0.0.1:{self.route_port}"),
+            ("/etc/nats/ca.pem", str(nats_server.CA)),
+        ]
+        for number, other in enumerate(self.cluster, start=1):
+            replacements.append((f"nats://nats-{number}.example.org:6222", other.route_url))
+        for there, here in replacements:
+            assert text.count(there) == 1, there
+            text = text.replace(there, here)
+        for name, file in (("server.pem", "server.crt"), ("server.key", "server.key")):
+            text = text.replace(f"/etc/nats/{name}", str(nats_server.DATA / file))
+        return text
+
+
+async def test_nats_servers_are_one_and_let_us_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JASAWEB_RT_NATS_PASSWORD", "of-the-tests")
+    servers = [_Deployed(tmp_path, f"nats-{number}", tls=True) for number in range(1, 4)]
+    cluster = NatsCluster(servers)
+    for server in servers:
+        server.cluster = cluster
+    try:
+        cluster.start()
+        await cluster.wait_ready()
+        settings = msgspec.structs.replace(
+            Settings(jwt_secret=SECRET, token_secret=SECRET),
+            nats_url=tuple(server.url_of("jasaweb_rt:of-the-tests") for server in servers),
+            nats_ca=str(nats_server.CA),
+        )
+        found = await asyncio.to_thread(lambda: list(doctor_of_nats.look(settings)))
+        assert [finding.verdict for finding in found] == ["ok"] * 3, found
+    finally:
+        await cluster.stop()

@@ -99,6 +99,7 @@ async def test_a_database_with_too_little_room(database_url: str, connection: as
     for number in range(100):
         await nodes.renew(connection, f"node-{number}")
     assert re.search(rf"{others} where 100 servers may open 2200", await said(database_url, "wrong"))
+    assert re.search(r"100 servers share .*, and JASAWEB_RT_NATS_URL is not set", await said(database_url, "advice"))
 
 
 @pytest.fixture

@@ -187,6 +187,21 @@ class NatsServer:
             assert time.monotonic() < deadline, f"{self.name} was not reloaded in time:\n{said}"
             await asyncio.sleep(0.01)
 
+    def text(self) -> str:
+        """Its whole configuration file, as it is next written."""
+        parts = [
+            f'server_name: "{self.name}"',
+            f'listen: "{self.host}:{self.port}"',
+            f'http: "{self.host}:{self.monitoring_port}"',
+        ]
+        if self.routes:
+            # Clients stay with the servers that they were told of: a test leads them by way of a relay.
+            routes = f"no_advertise: true, routes: {json.dumps(self.routes)}"
+            parts.append(f'cluster {{ name: "rt", listen: "{self.host}:{self.route_port}", {routes} }}')
+        if self._tls:
+            parts.append(f'tls {{ cert_file: "{DATA / "server.crt"}", key_file: "{DATA / "server.key"}" }}')
+        return "\n".join([*parts, self._configuration]) + "\n"
+
     async def monitoring(self, path: str) -> dict[str, Any]:
         """What the monitoring port answers to `path`: `/varz`, `/connz?subs=1`, `/routez`, `/subsz`, `/healthz`.
 
@@ -219,18 +234,7 @@ class NatsServer:
         os.kill(self.pid, number)
 
     def _write_configuration(self) -> None:
-        parts = [
-            f'server_name: "{self.name}"',
-            f'listen: "{self.host}:{self.port}"',
-            f'http: "{self.host}:{self.monitoring_port}"',
-        ]
-        if self.routes:
-            # Clients stay with the servers that they were told of: a test leads them by way of a relay.
-            routes = f"no_advertise: true, routes: {json.dumps(self.routes)}"
-            parts.append(f'cluster {{ name: "rt", listen: "{self.host}:{self.route_port}", {routes} }}')
-        if self._tls:
-            parts.append(f'tls {{ cert_file: "{DATA / "server.crt"}", key_file: "{DATA / "server.key"}" }}')
-        self._file.write_text("\n".join([*parts, self._configuration]) + "\n", "utf-8")
+        self._file.write_text(self.text(), "utf-8")
 
 
 class NatsCluster:

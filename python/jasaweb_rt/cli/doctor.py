@@ -13,7 +13,7 @@ __all__ = ["doctor"]
 @click.command("doctor")
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Says what of settings, database, limits and port is fit for service.
+    """Says what of settings, database, NATS, limits and port is fit for service.
 
     A line a finding: ok, advice (it works, and could be better or should be intended), or wrong. It changes nothing.
     Run it where the server runs: as its user, with its environment, under its limits. Exits with 1 where anything is
@@ -26,7 +26,7 @@ def doctor(context: click.Context) -> None:
 async def _examine() -> int:
     """Says what it finds, as it comes; returns how much is wrong."""
     # Here and not above: a program that only asks for its version need not load the gateway.
-    from jasaweb_rt.doctor import certificate, configuration, database, limits, port
+    from jasaweb_rt.doctor import certificate, configuration, database, limits, nats, port
 
     wrong = 0
 
@@ -46,6 +46,6 @@ async def _examine() -> int:
     if not {"DATABASE_URL", "JASAWEB_RT_MIGRATE_URL"} & configured.refused:
         async for finding in database.look(settings):
             tell(finding)
-    for finding in (*limits.look(settings), *port.look(settings)):
+    for finding in (*nats.look(settings), *limits.look(settings), *port.look(settings)):
         tell(finding)
     return wrong

@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from jasaweb_rt.config import Settings
+from jasaweb_rt.config import PREFIX, Settings
 from jasaweb_rt.database import embedded_binaries, fitness, grants, migrations, nodes, pool
 from jasaweb_rt.database.embedded import running_url
 from jasaweb_rt.doctor.findings import Finding, Verdict
@@ -56,7 +56,14 @@ async def look(settings: Settings) -> AsyncIterator[Finding]:
             yield finding
         if is_migrated:
             yield await _rights(connection)
-        yield _room(found, await nodes.count(connection) if is_migrated else 0)
+        servers = await nodes.count(connection) if is_migrated else 0
+        if servers > 1 and not settings.nats_url:
+            yield _finding(
+                "advice",
+                f"{servers} servers share {where}, and {PREFIX}NATS_URL is not set: what one sends reaches the others' "
+                "connections by comparison alone, seconds later; set it, unless one is just taking over from another",
+            )
+        yield _room(found, servers)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         yield _finding("wrong", f"{where} does not answer all questions ({error or type(error).__name__}); see its log")
     finally:

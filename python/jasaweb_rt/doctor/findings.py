@@ -15,7 +15,7 @@ class Finding(msgspec.Struct, frozen=True):
     verdict: Verdict
     """`wrong`: not fit for service as it is; `advice`: it works, and could be better, or should be intended."""
     area: str
-    """What it belongs to: `configuration`, `database`, `limits`, `port`."""
+    """What it belongs to: `configuration`, `database`, `nats`, `limits`, `port`."""
     text: str
     """What is so, and unless it is `ok` what to do about it: no period at its end."""
 
