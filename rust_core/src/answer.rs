@@ -122,7 +122,8 @@ impl FrontDoor {
         if request.uri().path() == WEBSOCKET_PATH {
             return self.answer_websocket(&mut request, client, &exchange.upgrades, &exchange.withhold);
         }
-        match &self.proxy {
+        let probes = self.probes.as_ref().filter(|_| PROBE_PATHS.contains(&request.uri().path()));
+        match probes.or(self.proxy.as_ref()) {
             Some(proxy) => self.forward(proxy, request, client).await,
             None => reply::error(StatusCode::NOT_FOUND, "Not found"),
         }

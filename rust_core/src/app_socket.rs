@@ -1,40 +1,53 @@
-//! Connections to the app's Unix socket, as the HTTP client's pool wants them.
+//! Connections to the app, as the HTTP client's pool wants them.
 
 use std::{
     future::Future,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use hyper::{
     Uri,
+    http::Extensions,
     rt::{Read, ReadBufCursor, Write},
 };
 use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
-use tokio::{net::UnixStream, time::Instant};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    time::{Instant, timeout},
+};
+use tokio_util::either::Either;
 use tower_service::Service;
+
+use crate::app_address::AppAddress;
 
 /// How long a full backlog is waited for. A Unix socket's `connect` does not wait by itself when it is non-blocking: it
 /// fails at once with `EAGAIN`.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(1);
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
-/// Opens connections to one Unix socket, whatever the URI says.
+/// Time to look a host up and to reach it: so long a first packet that was lost is sent again twice.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens connections to one app, whatever the URI says.
 #[derive(Debug, Clone)]
 pub(crate) struct AppConnector {
-    path: Arc<Path>,
+    address: Arc<AppAddress>,
 }
 
 impl AppConnector {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path: path.into() }
+    pub(crate) fn new(address: AppAddress) -> Self {
+        Self { address: Arc::new(address) }
     }
 }
 
@@ -48,12 +61,18 @@ impl Service<Uri> for AppConnector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let path = Arc::clone(&self.path);
-        Box::pin(async move { Ok(AppStream(TokioIo::new(connect(&path).await?))) })
+        let address = Arc::clone(&self.address);
+        Box::pin(async move {
+            let socket = match &*address {
+                AppAddress::Unix(path) => Either::Left(connect_unix(path).await?),
+                AppAddress::Tcp { host, port } => Either::Right(connect_tcp(host, *port).await?),
+            };
+            Ok(AppStream { socket: TokioIo::new(socket), answered: Answered::default() })
+        })
     }
 }
 
-async fn connect(path: &Path) -> io::Result<UnixStream> {
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     let give_up = Instant::now() + BACKLOG_PATIENCE;
     loop {
         match UnixStream::connect(path).await {
@@ -65,37 +84,66 @@ async fn connect(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
+async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Whether the app has answered a request on a connection, which then came from the pool for the next.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answered(Arc<AtomicBool>);
+
+impl Answered {
+    /// Notes it for the connection that `extensions` of a response tell of.
+    pub(crate) fn note(extensions: &Extensions) {
+        if let Some(Self(answered)) = extensions.get() {
+            answered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether this is so for the connection that `info` tells of.
+    pub(crate) fn on(info: &Connected) -> bool {
+        let mut extensions = Extensions::new();
+        info.get_extras(&mut extensions);
+        extensions.get().is_some_and(|Self(answered)| answered.load(Ordering::Relaxed))
+    }
+}
+
 /// One connection to the app.
 #[derive(Debug)]
-pub(crate) struct AppStream(TokioIo<UnixStream>);
+pub(crate) struct AppStream {
+    socket: TokioIo<Either<UnixStream, TcpStream>>,
+    answered: Answered,
+}
 
 impl Connection for AppStream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().extra(self.answered.clone())
     }
 }
 
 impl Read for AppStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
     }
 }
 
 impl Write for AppStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -103,6 +151,6 @@ impl Write for AppStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
     }
 }

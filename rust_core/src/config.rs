@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::{cluster::ClusterOptions, error::Error};
+use crate::{app_address::AppAddress, cluster::ClusterOptions, error::Error};
 
 /// Which pages may open a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +31,11 @@ pub struct Config {
     pub token_secret: Vec<u8>,
     /// The key before the last rotation, still accepted.
     pub token_secret_previous: Option<Vec<u8>>,
-    /// Unix socket of the app to which everything but `/ws` is forwarded; `None`: such requests get 404.
-    pub app_socket: Option<PathBuf>,
+    /// The app to which everything but `/ws` is forwarded; `None`: such requests get 404.
+    pub app: Option<AppAddress>,
+    /// What answers `/healthz`, `/readyz` and `/metrics`, where `app` does not: then they tell of this process, whatever
+    /// becomes of the app.
+    pub probe_app: Option<AppAddress>,
     /// Whether each new session is checked and resumed by the embedding program before it gets durable frames.
     pub sync: bool,
     /// Which pages may open a socket.
@@ -100,7 +103,8 @@ impl Config {
             take_over: false,
             token_secret: token_secret.into(),
             token_secret_previous: None,
-            app_socket: None,
+            app: None,
+            probe_app: None,
             sync: false,
             allowed_origins: Origins::Same,
             trusted_proxies: Vec::new(),

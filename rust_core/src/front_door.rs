@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admission::{Admission, Slot},
     answer::{Exchange, Standing},
+    app_address::AppAddress,
     config::{Config, HANDSHAKE_TIMEOUT, MAX_HEAD_BYTES},
     door_socket::DoorSocket,
     door_stream::{DoorStream, Withhold},
@@ -98,6 +99,8 @@ pub struct FrontDoor {
     pub(crate) refusals: RefusalCounters,
     pub(crate) http: HttpLimits,
     pub(crate) proxy: Option<Proxy>,
+    /// Where probes go instead, if they do.
+    pub(crate) probes: Option<Proxy>,
     tls: Option<Arc<Tls>>,
     intake: Arc<Intake>,
     hand_over: Box<dyn Fn(Admitted) + Send + Sync>,
@@ -124,6 +127,7 @@ impl FrontDoor {
         tls: Option<Arc<Tls>>,
         hand_over: impl Fn(Admitted) + Send + Sync + 'static,
     ) -> Self {
+        let proxy = |address: &Option<AppAddress>| address.clone().map(|address| Proxy::new(address, HEAD_TIMEOUT));
         Self {
             tls,
             verifier: RwLock::new(TokenVerifier::new(&config.token_secret, config.token_secret_previous.as_deref())),
@@ -131,7 +135,8 @@ impl FrontDoor {
             refusals: RefusalCounters::default(),
             intake: Arc::default(),
             http: HttpLimits::new(&config),
-            proxy: config.app_socket.clone().map(|path| Proxy::new(path, HEAD_TIMEOUT)),
+            proxy: proxy(&config.app),
+            probes: proxy(&config.probe_app),
             hand_over: Box::new(hand_over),
             draining: AtomicBool::new(false),
             has_left: AtomicBool::new(false),

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! Leaves, which know nothing of the rest: [`config`], [`error`], [`close`], [`metrics`], [`clock`].
+//! Leaves, which know nothing of the rest: [`config`], [`error`], [`close`], [`metrics`], [`clock`], [`app_address`].
 //!
 //! Rules without I/O, tested without a network:
 //! - [`frame`]: a message encoded once into wire bytes, shared by every connection; [`deflate`]: its compressed form;
@@ -45,6 +45,7 @@
 mod address_counts;
 pub mod admission;
 mod answer;
+pub mod app_address;
 mod app_socket;
 pub mod bus;
 pub mod clock;

@@ -1,7 +1,6 @@
-//! The way to the app: everything but `/ws` is forwarded to its Unix socket, streamed in both directions.
+//! The way to the app: everything but `/ws` is forwarded to it, streamed in both directions.
 
 use std::{
-    path::PathBuf,
     pin::pin,
     sync::{
         Arc,
@@ -23,7 +22,8 @@ use hyper_util::{
 use tokio::time::Instant;
 
 use crate::{
-    app_socket::AppConnector,
+    app_address::AppAddress,
+    app_socket::{Answered, AppConnector},
     forwarding::{self, Client},
     http_requests::RequestPlace,
     reply::{self, ReplyBody},
@@ -38,26 +38,34 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const POOL_MAX_IDLE: usize = 64;
 const RETRY_SECONDS: u64 = 1;
 
+/// What a request goes to the app by.
+type AppClient = legacy::Client<AppConnector, RequestBody>;
+
 /// Forwards requests to the app. Cheap to share by reference; its connections are pooled.
 #[derive(Debug)]
 pub struct Proxy {
-    client: legacy::Client<AppConnector, RequestBody>,
+    pooled: AppClient,
+    /// Opens a connection for each request.
+    fresh: AppClient,
     head_timeout: Duration,
     unreachable: AtomicBool,
 }
 
 impl Proxy {
-    /// A proxy to the app that listens on the Unix socket `path`. `head_timeout` runs while no byte of the request's
-    /// body is passed on and the app has not begun to answer; the front door uses [`HEAD_TIMEOUT`].
+    /// A proxy to the app at `address`. `head_timeout` runs while no byte of the request's body is passed on and the app
+    /// has not begun to answer; the front door uses [`HEAD_TIMEOUT`].
     #[must_use]
-    pub fn new(path: PathBuf, head_timeout: Duration) -> Self {
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(POOL_MAX_IDLE)
-            .pool_timer(TokioTimer::new())
-            .set_host(false)
-            .build(AppConnector::new(path));
-        Self { client, head_timeout, unreachable: AtomicBool::new(false) }
+    pub fn new(address: AppAddress, head_timeout: Duration) -> Self {
+        let connector = AppConnector::new(address);
+        let client = |most_idle| {
+            legacy::Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+                .pool_max_idle_per_host(most_idle)
+                .pool_timer(TokioTimer::new())
+                .set_host(false)
+                .build(connector.clone())
+        };
+        Self { pooled: client(POOL_MAX_IDLE), fresh: client(0), head_timeout, unreachable: AtomicBool::new(false) }
     }
 
     /// Forwards `request` and answers with the app's response, its body still streaming.
@@ -65,6 +73,9 @@ impl Proxy {
     /// Where there is none: 503 with `Retry-After` if the app cannot be reached, 502 if it broke off before the response
     /// head, 504 if it kept silent; 413, 408 or 400 where the request's content is too large, too slow or malformed. A
     /// break later on ends the client's connection, which is all that HTTP leaves.
+    ///
+    /// An app that ends closes its idle connections, perhaps while a request is on its way there. One that changes nothing
+    /// and has no content is then asked once more, by a connection of its own (RFC 9110 section 9.2.2).
     ///
     /// `receiving` is kept as long as content is to come.
     pub(crate) async fn forward(
@@ -90,13 +101,30 @@ impl Proxy {
     async fn response_head(
         &self,
         request: Request<RequestBody>,
-        activity: &Activity,
+        activity: &Arc<Activity>,
     ) -> Result<Response<Incoming>, Failure> {
-        let mut response = pin!(self.client.request(request));
+        let again = repeatable(&request, activity);
+        let mut outcome = self.ask(&self.pooled, request, activity).await?;
+        if let (Err(error), Some(again)) = (&outcome, again)
+            && error.connect_info().is_some_and(Answered::on)
+        {
+            outcome = self.ask(&self.fresh, again, activity).await?;
+        }
+        self.judge(outcome, activity.fault())
+    }
+
+    /// What comes of one try by `client`, unless the app keeps silent.
+    async fn ask(
+        &self,
+        client: &AppClient,
+        request: Request<RequestBody>,
+        activity: &Activity,
+    ) -> Result<Result<Response<Incoming>, legacy::Error>, Failure> {
+        let mut response = pin!(client.request(request));
         loop {
             let silent_until = activity.last() + self.head_timeout;
             tokio::select! {
-                outcome = &mut response => return self.judge(outcome, activity.fault()),
+                outcome = &mut response => return Ok(outcome.inspect(|response| Answered::note(response.extensions()))),
                 () = tokio::time::sleep_until(silent_until) => {
                     if activity.last() + self.head_timeout <= Instant::now() {
                         tracing::warn!("the app did not begin to answer in time");
@@ -147,6 +175,18 @@ fn prepare(
     head.version = Version::HTTP_11;
     head.extensions.clear();
     Some(Request::from_parts(head, RequestBody::new(body, Arc::clone(activity), receiving)))
+}
+
+/// The same request for a second try, where it is safe to send one (RFC 9110 section 9.2.1) and there is no content.
+fn repeatable(request: &Request<RequestBody>, activity: &Arc<Activity>) -> Option<Request<RequestBody>> {
+    if !request.method().is_safe() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut again = Request::new(RequestBody::none(Arc::clone(activity)));
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
 }
 
 fn broken_off(error: &legacy::Error) -> Failure {

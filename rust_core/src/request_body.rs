@@ -64,7 +64,7 @@ impl Activity {
 /// The content itself, which notes each piece: a long upload is not a silent app.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    body: Incoming,
+    body: Option<Incoming>,
     activity: Arc<Activity>,
     patience: Patience,
     taken: u64,
@@ -74,7 +74,12 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     pub(crate) fn new(body: Incoming, activity: Arc<Activity>, place: Option<RequestPlace>) -> Self {
-        Self { body, activity, patience: Patience::default(), taken: 0, _place: place }
+        Self { body: Some(body), activity, patience: Patience::default(), taken: 0, _place: place }
+    }
+
+    /// No content.
+    pub(crate) fn none(activity: Arc<Activity>) -> Self {
+        Self { body: None, activity, patience: Patience::default(), taken: 0, _place: None }
     }
 
     fn fail<T>(&self, fault: BodyFault) -> Poll<Option<Result<T, BodyFault>>> {
@@ -88,7 +93,8 @@ impl Body for RequestBody {
     type Error = BodyFault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let mut frame = match Pin::new(&mut self.body).poll_frame(cx) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let mut frame = match Pin::new(body).poll_frame(cx) {
             Poll::Pending if self.patience.wait(cx).is_ready() => return self.fail(BodyFault::TooSlow),
             Poll::Pending => return Poll::Pending,
             Poll::Ready(None) => return Poll::Ready(None),
@@ -110,10 +116,10 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

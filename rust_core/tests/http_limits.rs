@@ -182,7 +182,7 @@ async fn a_trusted_proxys_clients_count_each_for_themselves() {
     let _app = App::start(folder.socket(), app::echo);
     let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     let limits = Config { max_connections_per_ip: 1, connect_rate_per_ip: 1, connect_burst_per_ip: 1, ..config() };
-    let door = Door::open(Config { app_socket: Some(folder.socket()), trusted_proxies, ..limits });
+    let door = Door::open(Config { app: Some(folder.address()), trusted_proxies, ..limits });
     let mut clients = Vec::new();
     for _ in 0..20 {
         clients.push(door.connect().await);
@@ -212,7 +212,7 @@ async fn who_goes_on_asking_is_let_through_at_the_rate_and_not_faster() {
     let _app = App::start(folder.socket(), app::echo);
     let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     let limits = Config { connect_rate_per_ip: RATE, connect_burst_per_ip: BURST, ..config() };
-    let door = Door::open(Config { app_socket: Some(folder.socket()), trusted_proxies, ..limits });
+    let door = Door::open(Config { app: Some(folder.address()), trusted_proxies, ..limits });
     let (rate, burst) = (RATE * REQUESTS_PER_CONNECT, BURST * REQUESTS_PER_CONNECT);
     let mut client = door.connect().await;
     let begin = std::time::Instant::now();
@@ -237,7 +237,7 @@ const OF_ONE: [(&str, &str); 1] = [("X-Forwarded-For", "192.0.2.1")];
 /// A door that lets each client have one WebSocket, and trusts the proxy that all of them come through.
 fn behind_proxy(folder: &Folder) -> Door {
     let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
-    Door::open(Config { app_socket: Some(folder.socket()), trusted_proxies, max_connections_per_ip: 1, ..config() })
+    Door::open(Config { app: Some(folder.address()), trusted_proxies, max_connections_per_ip: 1, ..config() })
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ const MANY: usize = 150;
 async fn content_that_does_not_come_leaves_places_for_what_needs_none() {
     let folder = Folder::new();
     let app = App::start(folder.socket(), app::echo);
-    let door = Door::open(Config { app_socket: Some(folder.socket()), max_connections_per_ip: 0, ..config() });
+    let door = Door::open(Config { app: Some(folder.address()), max_connections_per_ip: 0, ..config() });
     let mut silent = Vec::new();
     for _ in 0..MANY {
         let mut client = door.connect().await;

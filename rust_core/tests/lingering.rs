@@ -80,7 +80,7 @@ async fn who_is_answered_early_may_finish_over_tls_too() {
     let _app = patient(&folder);
     let certificate = Certificate::new();
     let files = Files::new(&certificate);
-    let door = Door::open(files.given_to(Config { app_socket: Some(folder.socket()), ..config() }));
+    let door = Door::open(files.given_to(Config { app: Some(folder.address()), ..config() }));
     let client = Arc::new(tls::client_config(&certificate, rustls::ALL_VERSIONS));
     for (asked, expected) in early() {
         let stream = tls::handshake(door.address, &client).await.unwrap();

@@ -66,7 +66,7 @@ async fn a_trusted_proxy_is_believed() {
     let folder = Folder::new();
     let _app = App::start(folder.socket(), app::echo);
     let trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
-    let door = Door::open(Config { app_socket: Some(folder.socket()), trusted_proxies, ..config() });
+    let door = Door::open(Config { app: Some(folder.address()), trusted_proxies, ..config() });
     let headers = [
         ("X-Forwarded-For", "203.0.113.1, 192.0.2.9"),
         ("X-Forwarded-Proto", "https"),

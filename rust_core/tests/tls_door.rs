@@ -86,7 +86,7 @@ async fn tls_satisfies_who_requires_it_and_a_proxys_word_goes_before_it() {
 async fn the_app_learns_of_https_and_the_browser_is_to_keep_to_it() {
     let folder = Folder::new();
     let _app = App::start(folder.socket(), app::echo);
-    let (door, certificate, _files) = door(Config { app_socket: Some(folder.socket()), ..config() });
+    let (door, certificate, _files) = door(Config { app: Some(folder.address()), ..config() });
     let mut client = tls::connect(door.address, &certificate).await;
     let response = client.get("/", &[("X-Forwarded-Proto", "http")]).await;
     assert!(response.text().contains("x-forwarded-proto: https\n"), "{}", response.text());

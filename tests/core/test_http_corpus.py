@@ -81,7 +81,7 @@ async def door(request: pytest.FixtureRequest) -> AsyncIterator[_Door]:
         path = Path(folder) / "app"
         async with _BACKENDS[request.param](path) as record:
             server = FanoutServer(
-                token_secret=SECRET, app_socket=str(path), connect_rate_per_ip=0, max_connections_per_ip=0
+                token_secret=SECRET, app_url=f"unix:{path}", connect_rate_per_ip=0, max_connections_per_ip=0
             )
             server.start()
             try:

@@ -10,6 +10,7 @@ use pyo3::{
 };
 
 use crate::{
+    app_address::AppAddress,
     config::Origins,
     token::{Identity, Role, SessionId, TokenVerifier},
 };
@@ -69,6 +70,12 @@ pub(super) fn networks(values: &[String]) -> PyResult<Vec<IpNet>> {
             })
         })
         .collect()
+}
+
+/// Where an app listens, as given to `name`.
+pub(super) fn app(name: &str, url: Option<&str>) -> PyResult<Option<AppAddress>> {
+    let refuse = || PyValueError::new_err(format!("{name}: must be unix:/path/to/socket or http://host:port"));
+    url.map(|url| AppAddress::parse(url).ok_or_else(refuse)).transpose()
 }
 
 /// User id, role, name, end of the session, session.

@@ -86,9 +86,8 @@ impl FanoutServer {
         trusted_proxies=Vec::new(), require_tls=None, max_connections=None, max_connections_per_user=10,
         max_connections_per_ip=100, connect_rate_per_ip=20, connect_burst_per_ip=100, message_rate=20,
         message_burst=50, max_message_bytes=65536, send_queue_bytes=1_048_576, compress_min_bytes=512, workers=None,
-        coalesce_ms=10, ping_interval=25.0, pong_timeout=10.0, tls_cert=None, tls_key=None, app_socket=None, sync=false,
-        nats_url=Vec::new(), nats_credentials=None, nats_ca=None,
-        take_over=false,
+        coalesce_ms=10, ping_interval=25.0, pong_timeout=10.0, tls_cert=None, tls_key=None, app_url=None, probe_url=None,
+        sync=false, nats_url=Vec::new(), nats_credentials=None, nats_ca=None, take_over=false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "each limit of the contract is a keyword")]
     fn new(
@@ -115,7 +114,8 @@ impl FanoutServer {
         pong_timeout: f64,
         tls_cert: Option<std::path::PathBuf>,
         tls_key: Option<std::path::PathBuf>,
-        app_socket: Option<std::path::PathBuf>,
+        app_url: Option<&str>,
+        probe_url: Option<&str>,
         sync: bool,
         nats_url: Vec<String>,
         nats_credentials: Option<std::path::PathBuf>,
@@ -134,7 +134,8 @@ impl FanoutServer {
             token_secret_previous: token_secret_previous.map(config::secret).transpose()?,
             tls_cert,
             tls_key,
-            app_socket,
+            app: config::app("app_url", app_url)?,
+            probe_app: config::app("probe_url", probe_url)?,
             sync,
             allowed_origins: config::origins(&allowed_origins),
             trusted_proxies: config::networks(&trusted_proxies)?,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, channel::Channel, combinators::BoxBody};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use jasaweb_rt_core::config::Config;
+use jasaweb_rt_core::{app_address::AppAddress, config::Config};
 use tokio::{
     net::UnixListener,
     task::{JoinHandle, JoinSet},
@@ -35,6 +35,10 @@ impl Folder {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.0.join("app.sock")
+    }
+
+    pub(crate) fn address(&self) -> AppAddress {
+        AppAddress::Unix(self.socket())
     }
 }
 
@@ -129,5 +133,5 @@ pub(crate) async fn echo(request: Request<Incoming>) -> Response<AppBody> {
 
 /// A front door before the app on the socket in `folder`.
 pub(crate) fn door_to(folder: &Folder) -> Door {
-    Door::open(Config { app_socket: Some(folder.socket()), ..config() })
+    Door::open(Config { app: Some(folder.address()), ..config() })
 }
