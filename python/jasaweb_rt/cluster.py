@@ -6,12 +6,13 @@ from which it is made good. While the link is down that is looked at every secon
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 from jasaweb_rt._core import ClusterEvent, FanoutServer
 from jasaweb_rt.exceptions import ServerStoppedError
 
-__all__ = ["ClusterLink"]
+__all__ = ["ClusterLink", "Told"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,13 @@ _COMPARE_WHILE_DOWN = 1.0
 _COMPARE_PAUSE = 4.0
 # NATS servers learn of a subscription from each other, within milliseconds where they are well.
 _SETTLE_SECONDS = 1.0
+
+
+class Told(NamedTuple):
+    """What a session was told when it was answered."""
+
+    head_seq: int
+    rev: int
 
 
 class ClusterLink:
@@ -33,7 +41,7 @@ class ClusterLink:
         self.is_up = not is_configured
         """Whether frames of other nodes come in, as far as is known. Always so without a cluster."""
         self._compare_wanted = asyncio.Event()
-        self._newcomers: set[str] = set()
+        self._newcomers: dict[str, Told] = {}
         self._newcomers_wanted = asyncio.Event()
 
     async def fence(self) -> bool:
@@ -60,11 +68,16 @@ class ClusterLink:
         """Another node says that something may have been missed."""
         self._compare_wanted.set()
 
-    def joined(self, user_ids: set[str]) -> None:
-        """Sessions of these users were answered; what came to other NATS servers meanwhile may have passed them by."""
+    def joined(self, user_id: str, told: Told) -> None:
+        """A session was told this; what came to other NATS servers meanwhile may have passed it by."""
         if self.is_configured:
-            self._newcomers |= user_ids
+            self._note(user_id, told)
             self._newcomers_wanted.set()
+
+    def _note(self, user_id: str, told: Told) -> None:
+        """Of several sessions of a user, the one that was told least may lack most."""
+        before = self._newcomers.get(user_id, told)
+        self._newcomers[user_id] = Told(min(before.head_seq, told.head_seq), min(before.rev, told.rev))
 
     async def run(self, compare: Callable[[], Awaitable[None]]) -> None:
         """Has everything compared after each trouble, and every second while the link is down; until cancelled."""
@@ -85,16 +98,17 @@ class ClusterLink:
                 raise
             await asyncio.sleep(_COMPARE_PAUSE * (loop.time() - began))
 
-    async def run_newcomers(self, compare: Callable[[set[str]], Awaitable[None]]) -> None:
+    async def run_newcomers(self, compare: Callable[[Mapping[str, Told]], Awaitable[None]]) -> None:
         """Has users compared once more, a second after their first session was answered; until cancelled."""
         while True:
             await self._newcomers_wanted.wait()
             await asyncio.sleep(_SETTLE_SECONDS)
             self._newcomers_wanted.clear()
-            user_ids, self._newcomers = self._newcomers, set()
+            told, self._newcomers = self._newcomers, {}
             try:
-                await compare(user_ids)
+                await compare(told)
             except BaseException:
-                self._newcomers |= user_ids
+                for user_id, least in told.items():
+                    self._note(user_id, least)
                 self._newcomers_wanted.set()
                 raise

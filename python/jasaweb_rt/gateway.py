@@ -262,7 +262,7 @@ class Gateway:
                         self._keep_running("cluster", lambda: self.link.run(lambda: self._compare(sync, standing)))
                     ),
                     tasks.create_task(
-                        self._keep_running("newcomers", lambda: self.link.run_newcomers(sync.compare_users))
+                        self._keep_running("newcomers", lambda: self.link.run_newcomers(sync.compare_newcomers))
                     ),
                     tasks.create_task(self._keep_running("rates", self.rate_meter.run)),
                     tasks.create_task(self._keep_running("recorder", recorder.run)),

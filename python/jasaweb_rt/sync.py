@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 
 from jasaweb_rt._core import ConnectionInfo, FanoutServer, SyncRequest
-from jasaweb_rt.cluster import ClusterLink
+from jasaweb_rt.cluster import ClusterLink, Told
 from jasaweb_rt.database import feed
 from jasaweb_rt.database.feed import CatchUp, CatchUpRequest
 from jasaweb_rt.database.notifications import Counters
@@ -112,12 +112,15 @@ class Sync:
             {user_id: counters[user_id] for user_id in behind}, {user_id: counters[user_id] for user_id in outdated}
         )
 
-    async def compare_users(self, user_ids: Collection[str]) -> None:
-        """Compares all sessions of these users with the counters, as `compare` does."""
-        if user_ids:
-            async with self._connect() as connection:
-                counters = await feed.heads(connection, list(user_ids))
-            self._tell(counters, counters)
+    async def compare_newcomers(self, told: Mapping[str, Told]) -> None:
+        """Compares what sessions of these users were told with the counters, as `compare` does."""
+        async with self._connect() as connection:
+            counters = await feed.heads(connection, list(told))
+        behind = {
+            user_id: counter for user_id, counter in counters.items() if told[user_id].head_seq < counter.head_seq
+        }
+        outdated = {user_id: counter for user_id, counter in counters.items() if told[user_id].rev < counter.rev}
+        self._tell(behind, outdated)
 
     def _tell(self, heads: Mapping[str, Counters], counts: Mapping[str, Counters]) -> None:
         """Tells this node's sessions of heads, and of unread counts; who knows as much already passes it over."""
@@ -146,7 +149,7 @@ class Sync:
     async def _answer(self, requests: Sequence[SyncRequest]) -> list[SyncRequest]:
         """Answers `requests`, but for those whose users have changed while it read; returns the former."""
         asked = [CatchUpRequest(r.connection_id, r.user_id, r.after, r.session_id) for r in requests]
-        if newcomers := {request.user_id for request in requests if request.first}:
+        if any(request.first for request in requests):
             # Read sooner, a frame that another node sends in between would be missed.
             await self._link.fence()
         async with self._connect() as connection:
@@ -166,7 +169,8 @@ class Sync:
                 self._server.disconnect(request.connection_id, _SESSION_EXPIRED)
             else:
                 self._answer_one(request, answer, self._epoch, role)
-        self._link.joined(newcomers)
+                if request.first:
+                    self._link.joined(request.user_id, Told(answer.head_seq, answer.rev))
         return answered
 
     def _answer_one(self, request: SyncRequest, answer: CatchUp, epoch: str, role: str) -> None:
