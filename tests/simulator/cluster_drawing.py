@@ -10,11 +10,13 @@ from tests.simulator.drawing import (
     draw_script,
     draw_writers,
 )
-from tests.simulator.plan import Harm, Plan, Script
+from tests.simulator.plan import Fault, Harm, Plan, Script
 
 _NODES = 3
 # After which a link to NATS is cut: not so many that they do not come in time.
 _NATS_BYTES = (1, 3, 30, 200)
+# Which of the other nodes, counted from one.
+_OTHERS = (1, 2)
 # Seconds. Nodes believe each other's tokens as long as their clocks are a minute apart at most.
 _CLOCKS_APART = (1, 3, 30, 50)
 
@@ -36,6 +38,7 @@ def draw_cluster(seed: int) -> Plan:
         ),
         device_scripts=draw_device_scripts(dice, people),
         node_scripts=tuple(_node_scripts(dice) for _ in range(_NODES)),
+        last_faults=tuple(_last_fault(dice) for _ in range(_NODES)),
         knows_all_nats=dice.random() < 0.5,
     )
 
@@ -67,8 +70,24 @@ def _node_scripts(dice: random.Random) -> tuple[Script, ...]:
             dice,
             1.5,
             {Harm.NODE_CUT_OFF: 3, Harm.ROUTE_CUT: 2, Harm.ROUTE_CUT_ONE_WAY: 2, Harm.ROUTES_SLOW: 2},
-            sizes=(1, 2),
+            sizes=_OTHERS,
             longer=2.0,
         ),
         draw_script(dice, 1.5, {Harm.SERVER_CLOCK: 1}, sizes=_CLOCKS_APART),
     )
+
+
+_LAST = (
+    Harm.NATS_KILLED,
+    Harm.NATS_ASLEEP,
+    Harm.NATS_LINK_STALLED,
+    Harm.NATS_LINK_AWAY,
+    Harm.NODE_CUT_OFF,
+    Harm.ROUTE_CUT,
+    Harm.ROUTE_CUT_ONE_WAY,
+    Harm.DATABASE_LINK_AWAY,
+)
+
+
+def _last_fault(dice: random.Random) -> Fault:
+    return Fault(0.0, dice.choice(_LAST), dice.uniform(1.0, 4.0), dice.choice(_OTHERS), dice.random() < 0.5)

@@ -156,6 +156,8 @@ class Plan:
     """The same for each device, one script for each."""
     node_scripts: tuple[tuple[Script, ...], ...] = ()
     """The same for each node of a cluster, some scripts for each; none: there is one server, without a cluster."""
+    last_faults: tuple[Fault, ...] = ()
+    """What each node meets when all that is above is over, and something is written meanwhile."""
     knows_all_nats: bool = False
     """Nodes know the NATS servers of the others, too, and go there where their own is away."""
 

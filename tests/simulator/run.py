@@ -1,6 +1,7 @@
 """One run: the plan of a seed, carried out, and the verdict."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 import time
@@ -30,9 +31,11 @@ from tests.support.ledger import check_ledger
 KEPT = Path("build/simulator")
 """Where the logs of a run that failed are kept, a folder for each seed."""
 
+_PREFIX = "jasaweb-simulator-"
 _RUN_SECONDS, _LAST_SECONDS = 400.0, 5.0
 _SETTLE_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
+_INTO_FAULTS_SECONDS = 0.3
 
 
 @dataclass
@@ -85,7 +88,9 @@ async def simulate(seed: int, parent: Path = Path("/tmp"), *, in_cluster: bool =
         NamespacesMissingError: there can be no cluster here.
     """
     plan, report = draw_cluster(seed) if in_cluster else draw(seed), Report()
-    with tempfile.TemporaryDirectory(prefix="jasaweb-simulator-", dir=parent, ignore_cleanup_errors=True) as folder:
+    _clear_away(parent)
+    prefix = f"{_PREFIX}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as folder:
         loop = asyncio.get_running_loop()
         watch = loop.call_later(_RUN_SECONDS - _LAST_SECONDS, _note_tasks, Path(folder))
         try:
@@ -130,7 +135,7 @@ async def _run(plan: Plan, folder: Path, report: Report) -> list[str]:
             link.heal()
         healed_at = time.monotonic()
         await world.ready()
-        complaints = await _settle(world, plan, receivers)
+        complaints = await _settle(world, plan, receivers, report.faults)
         report.settled_seconds = time.monotonic() - healed_at
         async with world.database.connection() as connection:
             complaints += await _complaints_about_tables(connection, authors)
@@ -148,22 +153,37 @@ async def _run(plan: Plan, folder: Path, report: Report) -> list[str]:
     return complaints
 
 
-async def _settle(world: World, plan: Plan, receivers: Sequence[Receiver]) -> list[str]:
+async def _settle(world: World, plan: Plan, receivers: Sequence[Receiver], faults: Counter[Harm]) -> list[str]:
     """Waits until every device has what the tables have, writes to all once more, and waits for that.
 
-    What is still wrong when the time is over is returned.
+    In a cluster something is written before that, too, while each node meets a fault: what is lost then is not followed
+    by anything that would tell of it. What is still wrong when the time is over is returned.
     """
-    complaints = await _agreed(world, plan, receivers)
-    if not complaints:
-        async with world.database.connection() as connection:
-            await connection.execute(
-                "insert into public.real_time_notifications (id, user_id, type, title, message, data) "
-                """select 'last-' || u, u, 'user_message', 'Last', u, '{"by": "the end", "n": 1}' """
-                "from unnest($1::text[]) as u",
-                plan.users,
-            )
-        complaints = await _agreed(world, plan, receivers)
-    return complaints
+    if complaints := await _agreed(world, plan, receivers):
+        return complaints
+    if isinstance(world, Cluster):
+        async with asyncio.TaskGroup() as acting:
+            for node, fault in zip(world.nodes, plan.last_faults, strict=True):
+                acting.create_task(follow((fault,), partial(harm_node, node), faults))
+            await asyncio.sleep(_INTO_FAULTS_SECONDS)
+            await _write_to_all(world, plan, "within")
+        await world.ready()
+        if complaints := await _agreed(world, plan, receivers):
+            return complaints
+    await _write_to_all(world, plan, "last")
+    return await _agreed(world, plan, receivers)
+
+
+async def _write_to_all(world: World, plan: Plan, name: str) -> None:
+    """A notification for each user, of a writer of that name."""
+    async with world.database.connection() as connection:
+        await connection.execute(
+            "insert into public.real_time_notifications (id, user_id, type, title, message, data) "
+            "select $2 || '-' || u, u, 'user_message', 'Title', u, jsonb_build_object('by', $2, 'n', 1) "
+            "from unnest($1::text[]) as u",
+            plan.users,
+            name,
+        )
 
 
 async def _agreed(world: World, plan: Plan, receivers: Sequence[Receiver]) -> list[str]:
@@ -212,6 +232,14 @@ async def _complaints_about_tables(connection: asyncpg.Connection, authors: Sequ
     return found
 
 
+def _clear_away(parent: Path) -> None:
+    """Removes what runs have left that were killed."""
+    for folder in parent.glob(f"{_PREFIX}*-*"):
+        process = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if process.isdigit() and not Path(f"/proc/{process}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _note_tasks(folder: Path) -> None:
     """Writes down what each task awaits, down to the last frame, for a run that does not end."""
     with (folder / "tasks.log").open("w") as log:
@@ -245,6 +273,7 @@ def describe(plan: Plan) -> str:
         lines.append(f"nodes know {'all NATS servers' if plan.knows_all_nats else 'only their own NATS server'}")
     scripts = [("world", script) for script in plan.scripts]
     scripts += [(f"node {at}", script) for at, own in enumerate(plan.node_scripts) for script in own]
+    scripts += [(f"node {at}, at the end", (fault,)) for at, fault in enumerate(plan.last_faults)]
     scripts += [(f"device {at}", script) for at, script in enumerate(plan.device_scripts)]
     for of, script in scripts:
         lines += [f"{of}: +{fault.pause:.3f} s {fault.harm} {fault.seconds:.3f} s" for fault in script]
