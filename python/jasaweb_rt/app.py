@@ -41,6 +41,7 @@ from jasaweb_rt.database import sessions
 from jasaweb_rt.database.users import User
 from jasaweb_rt.hooks import Hooks
 from jasaweb_rt.services import Services, open_services
+from jasaweb_rt.vitals import Vitals
 
 __all__ = ["create_app"]
 
@@ -55,13 +56,13 @@ def create_app(settings: Settings, *, services: Services | None = None, hooks: H
         services: what was started already and is stopped by the caller; without it the application opens its own at
             startup, against `settings.database_url`, and stops it at shutdown.
         hooks: who is told of what happens, on the application's event loop; not together with `services`, whose
-            gateway has its own.
+            node has its own.
 
     Raises:
         ValueError: both `services` and `hooks` are given.
     """
     if services is not None and hooks is not None:
-        raise ValueError("give the hooks to the gateway of the services, or let the application open its own")
+        raise ValueError("give the hooks to the node of the services, or let the application open its own")
     web_files = WebFiles()
     return Litestar(
         route_handlers=[
@@ -89,6 +90,7 @@ def create_app(settings: Settings, *, services: Services | None = None, hooks: H
         ],
         dependencies={
             "services": Provide(_services, sync_to_thread=False),
+            "vitals": Provide(_vitals, sync_to_thread=False),
             "web_files": Provide(lambda: web_files, sync_to_thread=False),
         },
         exception_handlers=exception_handlers,
@@ -116,6 +118,10 @@ def _own_services(settings: Settings, hooks: Hooks | None) -> Callable[[Litestar
 def _services(request: Request[Any, Any, Any]) -> Services:
     services: Services = request.app.state.services
     return services
+
+
+def _vitals(request: Request[Any, Any, Any]) -> Vitals:
+    return _services(request).vitals
 
 
 def _find_keys(connection: ASGIConnection[Any, Any, Any, Any]) -> KeyRing:

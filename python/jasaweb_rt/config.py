@@ -9,20 +9,33 @@ import os
 import resource
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from jasaweb_rt import config_secrets, config_source
+from jasaweb_rt import config_role, config_secrets, config_source
 from jasaweb_rt.exceptions import ConfigurationError
 
-__all__ = ["PREFIX", "Keys", "Settings", "default_max_connections", "load_keys", "load_settings", "max_connections_for"]
+__all__ = [
+    "PREFIX",
+    "ROLES",
+    "Keys",
+    "Role",
+    "Settings",
+    "default_max_connections",
+    "load_keys",
+    "load_settings",
+    "max_connections_for",
+]
 
 PREFIX = config_source.PREFIX
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2_000_000_000)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+
+Role = Literal["all", "gateway", "app"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 _SECRETS = frozenset({"jwt_secret", "token_secret", "token_secret_previous", "midtrans_server_key"})
 _URLS = frozenset({"database_url", "migrate_url"})
@@ -79,7 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: tuple[str, ...] = ()
     """Origins that may open sockets beside the server's own; `*`: any. `JASAWEB_RT_ALLOWED_ORIGINS`, with commas."""
     trusted_proxies: tuple[str, ...] = ()
-    """Networks whose `X-Forwarded-*` is believed. `JASAWEB_RT_TRUSTED_PROXIES`, comma-separated."""
+    """Networks whose `X-Forwarded-*` is believed; for an app that listens on a TCP port, the gateways'.
+    `JASAWEB_RT_TRUSTED_PROXIES`, comma-separated."""
     require_tls: bool | None = None
     """Whether a WebSocket is refused that came neither to us by TLS nor to a trusted proxy by https; none: true unless
     bound to loopback. `JASAWEB_RT_REQUIRE_TLS`."""
@@ -123,8 +137,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a stop may take in all. `JASAWEB_RT_DRAIN_SECONDS`."""
     metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Networks that may read the details of `/readyz`. `JASAWEB_RT_METRICS_NETWORKS`, comma-separated."""
-    role: Literal["all", "gateway", "app"] = "all"
-    """Which part of the server this process is. `JASAWEB_RT_ROLE`; this version knows `all`."""
+    role: Role = "all"
+    """Which part of a server this process is: the front door with all that belongs to sockets (`gateway`), the web
+    application (`app`), or both. `JASAWEB_RT_ROLE`."""
     nats_url: tuple[str, ...] = ()
     """NATS servers of a cluster; none: a single node. `JASAWEB_RT_NATS_URL`, comma-separated."""
     nats_credentials: str | None = None
@@ -134,7 +149,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """PEM file of the authority that the certificates of NATS are checked by; none: those that the system trusts.
     `JASAWEB_RT_NATS_CA`."""
     app_url: str | None = None
-    """Where a gateway forwards. `JASAWEB_RT_APP_URL`; not in this version."""
+    """Where a gateway forwards what is not `/ws`, and where an app listens: `unix:/path/to/socket` or
+    `http://host:port`; none: `app.sock` in `data_dir`. `JASAWEB_RT_APP_URL`."""
     midtrans_server_key: str | None = None
     """Server key of the Midtrans account, which signs payment results; none: the webhook answers 503.
     `JASAWEB_RT_MIDTRANS_SERVER_KEY`."""
@@ -161,6 +177,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return shown
 
     @property
+    def app_address(self) -> str:
+        """Where a gateway and its app meet, as a URL. ConfigurationError: `data_dir` leaves no room for a socket."""
+        return self.app_url or config_role.socket_in(self.data_dir)
+
+    @property
     def keys(self) -> Keys:
         """The secrets of sessions and tokens, as they were at the start."""
         return Keys(
@@ -170,14 +191,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-_NOT_IN_THIS_VERSION: dict[str, tuple[frozenset[str], str]] = {
-    # Field: the texts that this version can honour, and what to do about any other.
-    "role": (frozenset({"all"}), "this version runs as one process; unset it or set it to 'all'"),
-    "app_url": (frozenset(), "this version forwards to its own app only; unset it"),
-}
-
-
 _PARSERS = {
+    "app_url": config_role.app_url,
     "database_url": config_source.database_url,
     "migrate_url": config_source.database_url,
     "public_url": config_source.public_url,
@@ -217,7 +232,9 @@ def load_settings(
                 "too, or unset this one."
             )
     values |= msgspec.structs.asdict(_keys(texts, data_dir))
-    return msgspec.convert(values, Settings)
+    settings = msgspec.convert(values, Settings)
+    config_role.check(settings, texts)
+    return settings
 
 
 def load_keys(
@@ -255,9 +272,6 @@ def _token_secret_of(jwt_secret: str) -> str:
 
 def _value(field: str, kind: object, text: str) -> object:
     variable = config_source.variable(field)
-    honoured, mend = _NOT_IN_THIS_VERSION.get(field, (None, ""))
-    if honoured is not None and text not in honoured:
-        raise ConfigurationError(f"{variable} cannot be honoured: {mend}.")
     parser = _PARSERS.get(field)
     return parser(variable, text) if parser else config_source.parse(variable, text, kind)
 

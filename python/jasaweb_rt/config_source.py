@@ -23,6 +23,7 @@ __all__ = [
     "parse",
     "public_url",
     "read",
+    "split",
     "variable",
     "without_password",
 ]
@@ -96,7 +97,7 @@ def database_url(name: str, text: str) -> str:
 
 def public_url(name: str, text: str) -> str:
     """Accepts an http or https URL, and gives it without a slash at its end."""
-    parts = _split(name, text)
+    parts = split(name, text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ConfigurationError(f"{name} is {text!r}, but must be a plain URL such as https://rt.example.org.")
     return text.rstrip("/")
@@ -196,7 +197,8 @@ def _hint(name: str, known: list[str]) -> str:
     return f"did you mean {PREFIX}{close[0]}?" if close else "remove it, or see the README for the settings there are."
 
 
-def _split(name: str, text: str) -> SplitResult:
+def split(name: str, text: str) -> SplitResult:
+    """The parts of a URL. ConfigurationError: it is none."""
     try:
         parts = urlsplit(text)
         _ = parts.port  # a property that refuses what is no port

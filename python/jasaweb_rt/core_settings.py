@@ -9,14 +9,13 @@ from jasaweb_rt.exceptions import ConfigurationError
 __all__ = ["open_core"]
 
 
-def open_core(settings: Settings, app_socket: Path | None, *, take_over: bool = False) -> FanoutServer:
-    """A core that is not started yet.
-
-    `app_socket`: where what is not `/ws` is forwarded to, None: it gets 404; `take_over`: it shares its port.
+def open_core(settings: Settings, own_socket: Path | None, *, take_over: bool = False) -> FanoutServer:
+    """A core that is not started yet; `own_socket` and `take_over` as of `Gateway`.
 
     Raises:
         ConfigurationError: a limit cannot be used as given.
     """
+    app_url, probe_url = _forwarding(settings, own_socket)
     try:
         return FanoutServer(
             token_secret=settings.token_secret,
@@ -42,7 +41,8 @@ def open_core(settings: Settings, app_socket: Path | None, *, take_over: bool = 
             pong_timeout=settings.pong_timeout,
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,
-            app_url=None if app_socket is None else f"unix:{app_socket}",
+            app_url=app_url,
+            probe_url=probe_url,
             sync=True,
             take_over=take_over,
             nats_url=settings.nats_url,
@@ -51,6 +51,14 @@ def open_core(settings: Settings, app_socket: Path | None, *, take_over: bool = 
         )
     except ValueError as error:
         raise ConfigurationError(f"JASAWEB_RT_{_upper_name(str(error))}") from None
+
+
+def _forwarding(settings: Settings, own_socket: Path | None) -> tuple[str | None, str | None]:
+    """Where what is not `/ws` goes, and where probes go if not there, too."""
+    if own_socket is None:
+        return None, None
+    own_url = f"unix:{own_socket}"
+    return (settings.app_address, own_url) if settings.role == "gateway" else (own_url, None)
 
 
 def _upper_name(text: str) -> str:

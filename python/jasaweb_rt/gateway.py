@@ -10,18 +10,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+from prometheus_client.registry import Collector
 
 from jasaweb_rt._core import (
     ClientFrame,
     ClusterEvent,
     Connected,
-    ConnectionInfo,
     Disconnected,
     LogRecord,
     SyncRequest,
@@ -31,11 +31,15 @@ from jasaweb_rt.cluster import ClusterLink
 from jasaweb_rt.config import Keys, Settings
 from jasaweb_rt.core_settings import open_core
 from jasaweb_rt.database import outbox, pool
+from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.disk_watch import DiskWatch
 from jasaweb_rt.dispatch import WORKERS, Dispatch
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, ServerStoppedError
 from jasaweb_rt.frame_handlers import FrameHandlers
 from jasaweb_rt.hooks import ConnectionClosed, ConnectionOpened, Hooks
+from jasaweb_rt.metrics import GatewayMeasures, NodeMeasures
+from jasaweb_rt.node import Conditions
+from jasaweb_rt.overview import LiveOverview
 from jasaweb_rt.probe_watch import ProbeWatch
 from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
@@ -45,7 +49,7 @@ from jasaweb_rt.sparing_log import SparingLog
 from jasaweb_rt.standing import StandingWatch
 from jasaweb_rt.sync import Sync
 
-__all__ = ["ConnectionInfo", "Gateway", "open_gateway"]
+__all__ = ["Gateway", "open_gateway"]
 
 logger = logging.getLogger(__name__)
 core_logger = logging.getLogger("jasaweb_rt.core")
@@ -66,13 +70,13 @@ _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 @asynccontextmanager
 async def open_gateway(
-    settings: Settings, database_url: str, *, app_socket: Path | None = None, hooks: Hooks | None = None
+    settings: Settings, database_url: str, *, own_socket: Path | None = None, hooks: Hooks | None = None
 ) -> AsyncIterator["Gateway"]:
     """Runs a gateway, and its hooks on this event loop, as long as the block; arguments and errors as of `Gateway`.
 
     The end takes `settings.drain_seconds` in all, and a few more at most.
     """
-    gateway = Gateway(settings, database_url, app_socket, hooks)
+    gateway = Gateway(settings, database_url, own_socket, hooks)
     gateway.hooks.start()
     try:
         await asyncio.to_thread(gateway.start)
@@ -93,7 +97,7 @@ class Gateway:
         self,
         settings: Settings,
         database_url: str,
-        app_socket: Path | None = None,
+        own_socket: Path | None = None,
         hooks: Hooks | None = None,
         *,
         take_over: bool = False,
@@ -103,7 +107,8 @@ class Gateway:
         Args:
             settings: limits, secrets, address.
             database_url: where relay and sync look; whatever `settings` has for it.
-            app_socket: the Unix socket to which requests other than `/ws` are forwarded; None: they get 404.
+            own_socket: a Unix socket of this process. Requests other than `/ws` are forwarded to it; in role `gateway`
+                only probes are, and the rest goes to `settings.app_address`. None: they get 404.
             hooks: who is told of connections, frames and domain events; the caller starts and stops them.
             take_over: listen beside a server of ours that has the port already, and is to be stopped; Linux only.
 
@@ -115,7 +120,7 @@ class Gateway:
         self._settings = settings
         self._take_over = take_over
         self._database_url = database_url
-        self.server = open_core(settings, app_socket, take_over=take_over)
+        self.server = open_core(settings, own_socket, take_over=take_over)
         self.link = ClusterLink(self.server, is_configured=bool(settings.nats_url))
         self.realtime = Realtime(self.server)
         self.rate_meter = RateMeter(self.server)
@@ -132,6 +137,24 @@ class Gateway:
         self._recorder: Recorder | None = None
         self._thread: threading.Thread | None = None
         self._stopping: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    @property
+    def conditions(self) -> Conditions:
+        """How it is now; see `Node`."""
+        return Conditions(
+            relay=self.is_relay_ready,
+            listener=self.is_accepting,
+            nats=self.link.is_up if self.link.is_configured else None,
+            draining=self.is_draining,
+        )
+
+    def overview(self, _: Connect) -> LiveOverview:
+        """Of this gateway's own connections."""
+        return LiveOverview(self.server, self.rate_meter, self)
+
+    def measures(self) -> Sequence[Collector]:
+        """Its own, and those of every process."""
+        return [GatewayMeasures(self), NodeMeasures(self)]
 
     @property
     def is_relay_ready(self) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 from jasaweb_rt.auth.connection_token import LIFETIME_SECONDS
 from jasaweb_rt.config import Keys
 from jasaweb_rt.exceptions import ConfigurationError
-from jasaweb_rt.gateway import Gateway
+from jasaweb_rt.node import Node
 
 __all__ = ["KeyRotation"]
 
@@ -20,13 +20,13 @@ _ACCEPTED_SECONDS = LIFETIME_SECONDS
 
 
 class KeyRotation:
-    """Replaces the keys of a running gateway, which the web application asks for them. Belongs to one event loop."""
+    """Replaces the keys of a running node, which a web application asks for them. Belongs to one event loop."""
 
-    def __init__(self, load: Callable[[], Keys], gateway: Gateway) -> None:
+    def __init__(self, load: Callable[[], Keys], node: Node) -> None:
         """`load` reads and checks the keys; it may block, and raises `ConfigurationError` where one is of no use."""
         self._load = load
-        self._gateway = gateway
-        self._loaded = gateway.keys.current
+        self._node = node
+        self._loaded = node.keys.current
         self._forgetting: asyncio.TimerHandle | None = None
 
     async def run(self, wanted: asyncio.Event) -> None:
@@ -64,10 +64,8 @@ class KeyRotation:
             and before.token_secret != keys.token_secret
         ):
             both = msgspec.structs.replace(keys, token_secret_previous=before.token_secret)
-            self._gateway.replace_keys(both)
-            self._forgetting = asyncio.get_running_loop().call_later(
-                _ACCEPTED_SECONDS, self._gateway.replace_keys, keys
-            )
+            self._node.replace_keys(both)
+            self._forgetting = asyncio.get_running_loop().call_later(_ACCEPTED_SECONDS, self._node.replace_keys, keys)
         else:
-            self._gateway.replace_keys(keys)
+            self._node.replace_keys(keys)
         logger.warning("the keys were read again; replaced: %s", ", ".join(changed))

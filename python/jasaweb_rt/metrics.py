@@ -6,17 +6,22 @@ told apart. docs/metrics.md explains each.
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from jasaweb_rt._core import Drops, HandshakeRefusals, Histogram, HttpRefusals
 from jasaweb_rt.cluster_metrics import cluster_metrics
-from jasaweb_rt.gateway import Gateway
 
-__all__ = ["Metrics"]
+if TYPE_CHECKING:
+    from jasaweb_rt.gateway import Gateway
+    from jasaweb_rt.node import Node
+
+__all__ = ["GatewayMeasures", "Metrics", "NodeMeasures"]
 
 _PREFIX = "jasaweb_rt"
 _COUNTERS = {
@@ -68,17 +73,14 @@ _HTTP_REFUSALS = (
 _FRAME_DROPS = ("slow_consumer", "no_pong", "closing", "disconnected", "duplicate", "superseded", "outdated")
 
 
-class Metrics:
-    """The measures of one gateway and of the process that it runs in."""
+class GatewayMeasures(Collector):
+    """The measures of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """What `CollectorRegistry` asks its collectors for: every measure, as it is now."""
+        """Every measure, as it is now."""
         gateway = self._gateway
         stats = gateway.server.stats()
         for name, meaning in _COUNTERS.items():
@@ -111,19 +113,8 @@ class Metrics:
         yield _gauge(
             "accepting", "1 while new connections are let in, 0 while file descriptors are short", stats.accepting
         )
-        yield _gauge("disk_full", "1 while PostgreSQL has no room to write, or little", gateway.disk.is_full)
-        yield _gauge("draining", "1 once the server is stopping", gateway.is_draining)
         if stats.cluster is not None:
             yield from cluster_metrics(stats.cluster)
-
-    def encode(self, accept: str) -> tuple[bytes, str]:
-        """All measures as text, in the format that an `Accept` header prefers, and its media type."""
-        try:
-            encode, media_type = choose_encoder(accept)
-        except (TypeError, ValueError):
-            # A version that is none.
-            encode, media_type = choose_encoder("")
-        return encode(self._registry), media_type
 
     def _drops_of_the_gateway(self, core: Drops) -> Iterator[Metric]:
         gateway, recorder = self._gateway, self._gateway.recorder_drops
@@ -137,11 +128,6 @@ class Metrics:
                 "content": core.client_refused,
                 "slow": core.client_slow,
             },
-        )
-        yield _counter(
-            "hook_events_dropped",
-            "Events that were dropped because too many waited for a hook",
-            gateway.hooks.dropped,
         )
         yield _counter(
             "recorder_connection_rows_dropped",
@@ -158,6 +144,42 @@ class Metrics:
             "Connections whose messages stay undelivered in the message log, though they may have arrived",
             recorder.proofs,
         )
+
+
+class NodeMeasures(Collector):
+    """What every process measures, whatever its part in a server is."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        """Every measure, as it is now."""
+        yield _counter(
+            "hook_events_dropped",
+            "Events that were dropped because too many waited for a hook",
+            self._node.hooks.dropped,
+        )
+        yield _gauge("disk_full", "1 while PostgreSQL has no room to write, or little", self._node.disk.is_full)
+        yield _gauge("draining", "1 once the server is stopping", self._node.conditions.draining)
+
+
+class Metrics:
+    """What is told of one process: its own measures, and those of its parts."""
+
+    def __init__(self, *parts: Collector) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        for part in parts:
+            self._registry.register(part)
+        ProcessCollector(registry=self._registry)
+
+    def encode(self, accept: str) -> tuple[bytes, str]:
+        """All measures as text, in the format that an `Accept` header prefers, and its media type."""
+        try:
+            encode, media_type = choose_encoder(accept)
+        except (TypeError, ValueError):
+            # A version that is none.
+            encode, media_type = choose_encoder("")
+        return encode(self._registry), media_type
 
 
 def _drops(drops: Drops) -> Iterator[Metric]:

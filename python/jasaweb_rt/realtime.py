@@ -26,6 +26,12 @@ Frame = str | bytes | Payload | Envelope
 """JSON text, or a message that `jasaweb_rt.messages.encode` makes it of."""
 
 
+_ABSENT = (
+    "This Realtime has no server that runs: direct sends need the process of the server, by RealtimePlugin or "
+    "Realtime(server), or a cluster, by Realtime.connect; notify works without one"
+)
+
+
 class Realtime:
     """One handle for both kinds of sends. It owns nothing: who started the server stops it.
 
@@ -33,8 +39,10 @@ class Realtime:
     sends need the process that has the server, or a cluster: see `connect`.
     """
 
-    def __init__(self, server: FanoutServer | ClusterClient | None = None) -> None:
+    def __init__(self, server: FanoutServer | ClusterClient | None = None, *, absent: str = _ABSENT) -> None:
+        """`absent`: the sentence with which direct sends fail where there is no server."""
         self._attached = server
+        self._absent = absent
 
     @classmethod
     @asynccontextmanager
@@ -159,8 +167,5 @@ class Realtime:
     @property
     def _server(self) -> FanoutServer | ClusterClient:
         if self._attached is None:
-            raise ServerStoppedError(
-                "This Realtime has no server that runs: direct sends need the process of the server, "
-                "by RealtimePlugin or Realtime(server), or a cluster, by Realtime.connect; notify works without one"
-            )
+            raise ServerStoppedError(self._absent)
         return self._attached

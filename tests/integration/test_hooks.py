@@ -73,7 +73,7 @@ async def application(settings: Settings, hooks: Hooks) -> AsyncIterator[Running
     app = create_app(settings, hooks=hooks)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]  # stricter scopes of its own
     async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://rt.test") as http:
-        yield Running(app.state.services.gateway, http)
+        yield Running(app.state.services.node, http)
 
 
 class Ledger:
@@ -281,7 +281,7 @@ async def test_what_is_refused_or_rolled_back_is_told_to_nobody(
 async def test_services_that_run_have_hooks_of_their_own(settings: Settings, pool: asyncpg.Pool) -> None:
     assert settings.database_url
     services = Services(settings, pool, Gateway(settings, settings.database_url))
-    with pytest.raises(ValueError, match="to the gateway of the services"):
+    with pytest.raises(ValueError, match="to the node of the services"):
         create_app(settings, services=services, hooks=Hooks())
 
 

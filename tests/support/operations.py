@@ -145,6 +145,10 @@ BOOKKEEPING = [
     _call(connections.surplus, PEOPLE, 10, rows=100),
     # All that are open, of whichever node.
     _call(connections.close_all, "live", rows=5000),
+    _call(connections.count_open, rows=10_000),
+    _call(connections.list_open, None, None, "", 100, 0, rows=10_000),
+    _call(connections.list_open, PEOPLE[0], "client", "user", 100, 0, rows=10_000, of="of one user"),
+    _call(connections.is_open, _OPEN[0]),
     _call(connections.delete_closed, 30, 100, rows=100),
     _call(message_log.add_many, [SentRange(f"past-{n}", f"user-{n}", 6, 8, 7, 0.0) for n in range(1, 35)], rows=100),
     _call(message_log.mark_delivered, [Proof(f"past-{n}", 1, 3) for n in range(1, 35)], rows=100),

@@ -103,7 +103,7 @@ def test_servers_of_a_cluster_are_a_list_and_nobody_sees_how_to_enter(tmp_path: 
         ("JASAWEB_RT_NATS_URL", "nats://u:p@ss@a", "percent-encode"),
         ("JASAWEB_RT_NATS_CREDENTIALS", "/a/file", "is set without JASAWEB_RT_NATS_URL"),
         ("JASAWEB_RT_NATS_CA", "/a/file", "is set without JASAWEB_RT_NATS_URL"),
-        ("JASAWEB_RT_ROLE", "gateway", "one process"),
+        ("JASAWEB_RT_ROLE", "king", "'all' or 'app' or 'gateway'"),
         ("JASAWEB_RT_JWT_SECRET", "short", "JASAWEB_RT_JWT_SECRET is too short: 5 bytes"),
         ("JASAWEB_RT_JWT_SECRET", "", "JASAWEB_RT_JWT_SECRET is empty"),
         ("JASAWEB_RT_TOKEN_SECRET", "short", "JASAWEB_RT_TOKEN_SECRET is too short"),
@@ -131,7 +131,7 @@ def test_a_comma_of_a_password_is_hidden_with_it() -> None:
     assert without_password("postgresql://u:ab,cd@h/d") == "postgresql://u:***@h/d"
 
 
-@pytest.mark.parametrize(("name", "value"), [("ROLE", "all"), ("MESSAGE_LOG", "off")])
+@pytest.mark.parametrize(("name", "value"), [("ROLE", "gateway"), ("MESSAGE_LOG", "off")])
 def test_what_this_version_can_honour_is_accepted(tmp_path: Path, name: str, value: str) -> None:
     load(tmp_path, **{f"JASAWEB_RT_{name}": value})
 

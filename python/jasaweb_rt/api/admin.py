@@ -1,7 +1,5 @@
 """For administrators: how the server does, who is connected, and a word to many."""
 
-import asyncio
-import time
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -15,9 +13,8 @@ from jasaweb_rt.auth.guards import must_be_admin
 from jasaweb_rt.database.users import User
 from jasaweb_rt.domain.broadcasts import Broadcast
 from jasaweb_rt.exceptions import NotFoundError
-from jasaweb_rt.gateway import ConnectionInfo
 from jasaweb_rt.messages import Audience, Identifier, NotificationType, Text, Title, timestamp
-from jasaweb_rt.rates import Rates
+from jasaweb_rt.overview import ConnectionQuery, ConnectionView, NodeStatus
 from jasaweb_rt.services import Services
 
 __all__ = ["AdminController"]
@@ -26,38 +23,6 @@ MAX_PAGE = 500
 _DISCONNECTED_BY_AN_ADMINISTRATOR = 4500
 
 ConnectionId = Annotated[str, PathParameter(max_length=200)]
-
-
-class StatusBody(msgspec.Struct, frozen=True, rename="camel"):
-    """How the server does now; counters count from its start."""
-
-    node_id: str
-    draining: bool
-    relay_ready: bool
-    connections: int
-    users: int
-    connections_opened: int
-    connections_closed: int
-    handshakes_refused: int
-    frames_received: int
-    frames_published: int
-    deliveries: int
-    writes: int
-    bytes_written: int
-    coalesced_writes: int
-    slow_consumers: int
-    frames_dropped: int
-    """For a connection that did not keep up, was being closed, or ended; durable ones come when it resumes."""
-    sends_refused: int
-    """Direct sends that were refused because a shard was overloaded."""
-    events_dropped: int
-    backlog_bytes: int
-    queue_high_water_bytes: int
-    """The most bytes that have waited for one connection."""
-    backlog_high_water_bytes: int
-    """The most bytes that have waited for one shard."""
-    panics: int
-    rates: Rates
 
 
 class ConnectionBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -71,11 +36,12 @@ class ConnectionBody(msgspec.Struct, frozen=True, rename="camel"):
     user_agent: str | None
     connected_at: str
     last_activity: str
-    last_seq: int
-    queued_bytes: int
+    last_seq: int | None
+    """Null, as the next, where the application runs apart from its gateways: the database does not know."""
+    queued_bytes: int | None
 
     @classmethod
-    def of(cls, connection: ConnectionInfo) -> "ConnectionBody":
+    def of(cls, connection: ConnectionView) -> "ConnectionBody":
         """As it goes out."""
         return cls(
             connection_id=connection.connection_id,
@@ -139,23 +105,12 @@ class AdminController(Controller):
     security = SIGNED_IN
 
     @get("/status", responses=documented(400, 401, 403))
-    async def status(self, services: NamedDependency[Services]) -> StatusBody:
-        """Says how many are connected and what the server has done, in all and a second."""
-        gateway = services.gateway
-        stats = gateway.server.stats()
-        rates = gateway.rate_meter.rates(stats, time.monotonic())
-        counters = {name: getattr(stats, name) for name in StatusBody.__struct_fields__ if hasattr(stats, name)}
-        drops = stats.drops
-        return StatusBody(
-            node_id=gateway.server.node_id,
-            draining=gateway.is_draining,
-            relay_ready=gateway.is_relay_ready,
-            rates=rates,
-            frames_dropped=drops.slow_consumer + drops.no_pong + drops.closing + drops.disconnected,
-            sends_refused=drops.overloaded,
-            events_dropped=drops.events,
-            **counters,
-        )
+    async def status(self, services: NamedDependency[Services]) -> NodeStatus:
+        """Says how many are connected and what the server has done, in all and a second.
+
+        Where the application runs apart from its gateways it says how many are connected to them all; the rest is null.
+        """
+        return await services.overview.status()
 
     @get("/connections", responses=documented(400, 401, 403))
     async def list_connections(
@@ -170,23 +125,15 @@ class AdminController(Controller):
         offset: Annotated[int, QueryParameter(ge=0, le=2**31 - 1, description="items to pass over")] = 0,
     ) -> ConnectionList:
         """Lists who is connected; of one user or role, or by a part of the name, where that is asked for."""
-        words = search.casefold()
-        # It waits for every shard, so not on this loop.
-        found = [
-            connection
-            for connection in await asyncio.to_thread(services.gateway.server.connections)
-            if user_id in (None, connection.user_id)
-            and role in (None, connection.role)
-            and (not words or _holds(connection, words))
-        ]
-        found.sort(key=lambda connection: (connection.connected_at, connection.connection_id))
-        page = found[offset : offset + limit]
-        return ConnectionList(items=[ConnectionBody.of(connection) for connection in page], total=len(found))
+        page, total = await services.overview.connections(
+            ConnectionQuery(user_id=user_id, role=role, search=search, limit=limit, offset=offset)
+        )
+        return ConnectionList(items=[ConnectionBody.of(connection) for connection in page], total=total)
 
     @delete("/connections/{connection_id:str}", status_code=204, responses=documented(400, 401, 403, 404))
     async def close_connection(self, connection_id: ConnectionId, services: NamedDependency[Services]) -> None:
         """Closes a connection with 4500, on which its client stays away."""
-        if not services.gateway.server.disconnect(connection_id, _DISCONNECTED_BY_AN_ADMINISTRATOR):
+        if not await services.overview.disconnect(connection_id, _DISCONNECTED_BY_AN_ADMINISTRATOR):
             raise NotFoundError("There is no such connection")
 
     @post("/broadcast", status_code=200, responses=documented(400, 401, 403, 404, 409, 413, 415))
@@ -200,11 +147,6 @@ class AdminController(Controller):
         else:
             count = services.broadcasts.send(broadcast, actor)
         return BroadcastResult(durable=data.durable, count=count)
-
-
-def _holds(connection: ConnectionInfo, words: str) -> bool:
-    looked_at = (connection.name, connection.user_id, connection.client_address)
-    return any(words in text.casefold() for text in looked_at)
 
 
 def _moment(seconds: float) -> str:

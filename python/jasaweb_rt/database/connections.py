@@ -9,7 +9,21 @@ from typing import Literal
 import asyncpg
 import msgspec
 
-__all__ = ["Connection", "Status", "close_all", "close_many", "delete_closed", "save_many", "surplus", "touch_many"]
+__all__ = [
+    "Connection",
+    "OpenConnection",
+    "OpenCount",
+    "Status",
+    "close_all",
+    "close_many",
+    "count_open",
+    "delete_closed",
+    "is_open",
+    "list_open",
+    "save_many",
+    "surplus",
+    "touch_many",
+]
 
 Status = Literal["active", "disconnected", "error", "timeout"]
 
@@ -24,6 +38,81 @@ class Connection(msgspec.Struct, frozen=True):
     connected_at: float
     last_activity: float
     status: Status
+
+
+class OpenConnection(msgspec.Struct, frozen=True):
+    """One connection that is open, with its user."""
+
+    connection_id: str
+    user_id: str
+    role: str
+    name: str
+    client_ip: str
+    user_agent: str | None
+    connected_at: float
+    last_activity: float
+
+
+class OpenCount(msgspec.Struct, frozen=True):
+    """How many are connected."""
+
+    connections: int
+    users: int
+
+
+# Of servers that live, so of ours: another program's rows have no lease.
+_OPEN = """
+  public.websocket_connections c
+  join jasaweb_rt.nodes n on n.node_id = split_part(c.connection_id, '-', 1) and not n.lapsed
+"""
+
+
+async def count_open(connection: asyncpg.Connection) -> OpenCount:
+    """How many connections are open at all servers, and of how many users."""
+    row = await connection.fetchrow(
+        f"select count(*) as connections, count(distinct c.user_id) as users from {_OPEN} where c.status = 'active'"  # noqa: S608  # ours
+    )
+    return OpenCount(connections=row["connections"], users=row["users"])
+
+
+async def list_open(
+    connection: asyncpg.Connection, user_id: str | None, role: str | None, search: str, limit: int, offset: int
+) -> tuple[list[OpenConnection], int]:
+    """A page of the open connections of all servers, the oldest first, and how many match in all.
+
+    Those of `user_id`, of users who have `role`, and of which name, user id or address holds `search` in any case; None
+    or the empty string: all.
+    """
+    matching = f"""
+      from {_OPEN} join public.users u on u.id = c.user_id
+      where c.status = 'active' and ($1::text is null or c.user_id = $1) and ($2::text is null or u.role::text = $2)
+        and ($3 = '' or position(lower($3) in lower(concat_ws(chr(10), u.name, u.id, c.client_ip))) > 0)
+    """
+    total = await connection.fetchval(f"select count(*) {matching}", user_id, role, search)
+    rows = await connection.fetch(
+        f"""
+        select c.connection_id, c.user_id, u.role::text, u.name, coalesce(c.client_ip, '') as client_ip, c.user_agent,
+               extract(epoch from c.connected_at)::float8 as connected_at,
+               extract(epoch from c.last_activity)::float8 as last_activity
+        {matching}
+        order by c.connected_at, c.connection_id limit $4 offset $5
+        """,  # noqa: S608  # ours
+        user_id,
+        role,
+        search,
+        limit,
+        offset,
+    )
+    return [OpenConnection(**row) for row in rows], total
+
+
+async def is_open(connection: asyncpg.Connection, connection_id: str) -> bool:
+    """Whether a connection is open at one of our servers."""
+    found: bool = await connection.fetchval(
+        f"select exists (select from {_OPEN} where c.connection_id = $1 and c.status = 'active')",  # noqa: S608  # ours
+        connection_id,
+    )
+    return found
 
 
 async def save_many(connection: asyncpg.Connection, rows: Sequence[Connection]) -> None:

@@ -25,20 +25,26 @@ def settings(database_url: str) -> Settings:
 
 
 @pytest.fixture
-async def services(settings: Settings, pool: asyncpg.Pool) -> Services:
-    async with pool.acquire() as connection:
-        await insert_people(connection)
+async def idle_gateway(settings: Settings) -> Gateway:
+    """The gateway of the application, which nobody has started."""
     assert settings.database_url
-    return Services(settings, pool, Gateway(settings, settings.database_url))
+    return Gateway(settings, settings.database_url)
 
 
 @pytest.fixture
-async def gateway(services: Services) -> AsyncIterator[Gateway]:
+async def services(settings: Settings, pool: asyncpg.Pool, idle_gateway: Gateway) -> Services:
+    async with pool.acquire() as connection:
+        await insert_people(connection)
+    return Services(settings, pool, idle_gateway)
+
+
+@pytest.fixture
+async def gateway(services: Services, idle_gateway: Gateway) -> AsyncIterator[Gateway]:
     """The gateway of the application, running; its relay follows the outbox."""
-    await asyncio.to_thread(services.gateway.start)
-    await until(lambda: services.gateway.is_relay_ready)
-    yield services.gateway
-    await asyncio.to_thread(services.gateway.stop, 1)
+    await asyncio.to_thread(idle_gateway.start)
+    await until(lambda: idle_gateway.is_relay_ready)
+    yield idle_gateway
+    await asyncio.to_thread(idle_gateway.stop, 1)
 
 
 @pytest.fixture

@@ -64,10 +64,16 @@ async def test_the_cookie_is_secure_over_https(client: Client) -> None:
     ],
 )
 async def test_both_cookies_go_by_the_public_address_too(
-    settings: Settings, services: Services, pool: asyncpg.Pool, public: str, came_by: str, is_secure: bool
+    settings: Settings,
+    services: Services,
+    idle_gateway: Gateway,
+    pool: asyncpg.Pool,
+    public: str,
+    came_by: str,
+    is_secure: bool,
 ) -> None:
     told = msgspec.structs.replace(settings, public_url=public)
-    async with client_of(create_app(told, services=Services(told, pool, services.gateway))) as client:
+    async with client_of(create_app(told, services=Services(told, pool, idle_gateway))) as client:
         session = await client.post(f"{came_by}://rt.test/api/auth/login", json=LOG_IN, headers={"Origin": public})
         page = await client.get(f"{came_by}://rt.test/login")
     for response, name in ((session, "auth_token"), (page, "csrftoken")):

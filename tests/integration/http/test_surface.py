@@ -189,7 +189,7 @@ async def test_the_schema_declares_the_errors(client: Client) -> None:
 async def test_the_schema_has_each_rule_of_a_body_and_of_a_session(client: Client) -> None:
     schema = (await client.get("/schema/openapi.json")).json()
     bodies = schema["components"]["schemas"]
-    for name in ("BroadcastBody", "LogIn", "PaymentBody", "Read", "UserMessageRequest", "Users", "projects_StatusBody"):
+    for name in ("BroadcastBody", "LogIn", "PaymentBody", "Read", "UserMessageRequest", "Users", "StatusBody"):
         assert bodies[name]["additionalProperties"] is False
     assert bodies["Read"]["oneOf"] == [{"required": ["ids"]}, {"required": ["upTo"]}]
     ids = bodies["Read"]["properties"]["ids"]

@@ -30,10 +30,10 @@ def settings(database_url: str) -> Settings:
 
 
 @pytest.fixture
-async def gateway(services: Services) -> AsyncIterator[Gateway]:
-    await asyncio.to_thread(services.gateway.start)
-    yield services.gateway
-    await asyncio.to_thread(services.gateway.stop, 1)
+async def gateway(services: Services, idle_gateway: Gateway) -> AsyncIterator[Gateway]:
+    await asyncio.to_thread(idle_gateway.start)
+    yield idle_gateway
+    await asyncio.to_thread(idle_gateway.stop, 1)
 
 
 async def insert(connection: asyncpg.Connection, *ids: str) -> None:
@@ -102,7 +102,7 @@ async def test_what_is_not_there_is_a_404(client: Client, connection: asyncpg.Co
 
 
 async def test_what_is_committed_waits_for_a_relay(
-    client: Client, services: Services, connection: asyncpg.Connection, database_url: str, commit_times: bool
+    client: Client, idle_gateway: Gateway, connection: asyncpg.Connection, database_url: str, commit_times: bool
 ) -> None:
     """None runs at first, then one that leads and is stuck, then one that relays."""
     await insert(connection, "first", "second")
@@ -131,11 +131,11 @@ async def test_what_is_committed_waits_for_a_relay(
         assert (await trace(client, "second"))["waiting"] == {"since": since, "ahead": 1, "relayRuns": True}
     finally:
         await leader.close(timeout=5)
-    await asyncio.to_thread(services.gateway.start)
+    await asyncio.to_thread(idle_gateway.start)
     try:
         body = await stage_becomes(client, "second", "relayed")
     finally:
-        await asyncio.to_thread(services.gateway.stop, 1)
+        await asyncio.to_thread(idle_gateway.stop, 1)
     # Relayed while nobody of that user was connected.
     assert (body["relayed"], body["waiting"], body["committedAt"]) == (True, None, since)
     assert body["connections"] == {"items": [], "total": 0, "delivered": 0}

@@ -12,18 +12,21 @@ const words = text.admin;
 
 /** @typedef {Record<string, any>} Status as `/api/admin/websocket/status` has it */
 
+/** An application apart from its gateways knows little of them. @param {number | null | undefined} value */
+const known = (value, say = number) => (value == null ? "–" : say(value));
+
 /** @type {[keyof typeof words.figure, (status: Status) => string][]} */
 const FIGURES = [
-  ["connections", (status) => number(status.connections)],
-  ["users", (status) => number(status.users)],
-  ["deliveries", ({ rates }) => number(rates.deliveries)],
-  ["framesReceived", ({ rates }) => number(rates.framesReceived)],
-  ["bytesWritten", ({ rates }) => transferRate(rates.bytesWritten)],
-  ["slowConsumers", (status) => number(status.slowConsumers)],
+  ["connections", (status) => known(status.connections)],
+  ["users", (status) => known(status.users)],
+  ["deliveries", ({ rates }) => known(rates?.deliveries)],
+  ["framesReceived", ({ rates }) => known(rates?.framesReceived)],
+  ["bytesWritten", ({ rates }) => known(rates?.bytesWritten, transferRate)],
+  ["slowConsumers", (status) => known(status.slowConsumers)],
 ];
 
 /** @param {Status} status @returns {keyof typeof words.health} */
-const health = ({ draining, relayReady }) => (draining ? "draining" : relayReady ? "ready" : "waiting");
+const health = ({ draining, relayReady }) => (draining ? "draining" : relayReady === false ? "waiting" : "ready");
 
 export function showFigures() {
   const list = byId("figures");
