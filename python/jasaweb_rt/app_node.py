@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from prometheus_client.registry import Collector
 
+from jasaweb_rt.app_cluster import AppCluster
 from jasaweb_rt.auth.keys import KeyRing
 from jasaweb_rt.config import Keys, Settings
 from jasaweb_rt.database.pool import Connect
@@ -38,10 +39,15 @@ async def open_app_node(
     node.hooks.start()
     watching = asyncio.ensure_future(node.disk.run())
     try:
+        if node.cluster is not None:
+            # Who has no hooks takes no events away from those who have.
+            await node.cluster.start(None if node.hooks.is_empty else node.hooks.emit)
         yield node
     finally:
         watching.cancel()
         await asyncio.wait([watching])
+        if node.cluster is not None:
+            await node.cluster.close()
         await node.hooks.stop(settings.drain_seconds if time_to_end is None else time_to_end())
 
 
@@ -49,10 +55,16 @@ class AppNode:
     """A process of role `app`. See `Node`, and `open_app_node`, which runs it."""
 
     def __init__(self, settings: Settings, hooks: Hooks | None = None) -> None:
-        """`hooks` are told of what the application does."""
+        """`hooks` are told of what the application does and, where there is NATS, of what happens at the gateways.
+
+        Raises:
+            ConfigurationError: a setting for NATS cannot be used.
+        """
         self.hooks = Hooks() if hooks is None else hooks
         self.keys = KeyRing(settings.keys)
-        self.realtime = Realtime(absent=_NO_CLUSTER)
+        self.cluster = AppCluster(settings) if settings.nats_url else None
+        """The way to the gateways; None: there is none but the database."""
+        self.realtime = Realtime(None if self.cluster is None else self.cluster.client, absent=_NO_CLUSTER)
         # The embedded server's own disk is watched by the gateway that runs it.
         self.disk = DiskWatch(None)
         self.probes = ProbeWatch()
@@ -61,7 +73,12 @@ class AppNode:
     @property
     def conditions(self) -> Conditions:
         """How it is now; see `Node`."""
-        return Conditions(draining=self.is_draining)
+        return Conditions(nats=None if self.cluster is None else self.cluster.is_up, draining=self.is_draining)
+
+    @property
+    def hook_events_dropped(self) -> int:
+        """Events that no hook was told, since too many waited for it."""
+        return self.hooks.dropped
 
     def replace_keys(self, keys: Keys) -> None:
         """Issues tokens by other keys from now on."""
@@ -72,9 +89,11 @@ class AppNode:
         return StoredOverview(connect, self.disconnect, lambda: self.is_draining)
 
     def measures(self) -> Sequence[Collector]:
-        """Those of every process."""
-        return [NodeMeasures(self)]
+        """Those of every process, and of its link."""
+        return [NodeMeasures(self)] if self.cluster is None else [NodeMeasures(self), self.cluster]
 
     def disconnect(self, connection_id: str, code: int) -> bool:
         """Has the gateway of a connection close it. ServerStoppedError: there is no way to it."""
-        raise ServerStoppedError(_NO_CLUSTER)
+        if self.cluster is None:
+            raise ServerStoppedError(_NO_CLUSTER)
+        return self.cluster.disconnect(connection_id, code)

@@ -36,6 +36,7 @@ from jasaweb_rt.disk_watch import DiskWatch
 from jasaweb_rt.dispatch import WORKERS, Dispatch
 from jasaweb_rt.exceptions import ConfigurationError, DatabaseUnavailableError, ServerStoppedError
 from jasaweb_rt.frame_handlers import FrameHandlers
+from jasaweb_rt.hook_events import EventPublisher
 from jasaweb_rt.hooks import ConnectionClosed, ConnectionOpened, Hooks
 from jasaweb_rt.metrics import GatewayMeasures, NodeMeasures
 from jasaweb_rt.node import Conditions
@@ -122,6 +123,10 @@ class Gateway:
         self._database_url = database_url
         self.server = open_core(settings, own_socket, take_over=take_over)
         self.link = ClusterLink(self.server, is_configured=bool(settings.nats_url))
+        # Hooks are the application's; where that is elsewhere, it is told by NATS.
+        is_alone = settings.role == "gateway" and bool(settings.nats_url)
+        self._publisher = EventPublisher(self.server.publish_event) if is_alone else None
+        self._emit = self.hooks.emit if self._publisher is None else self._publisher.emit
         self.realtime = Realtime(self.server)
         self.rate_meter = RateMeter(self.server)
         self.disk = DiskWatch(settings.data_dir if settings.database_url is None else None)
@@ -147,6 +152,11 @@ class Gateway:
             nats=self.link.is_up if self.link.is_configured else None,
             draining=self.is_draining,
         )
+
+    @property
+    def hook_events_dropped(self) -> int:
+        """Events that were not told to a hook, or not handed on to those who have hooks."""
+        return self.hooks.dropped + (0 if self._publisher is None else self._publisher.dropped)
 
     def overview(self, _: Connect) -> LiveOverview:
         """Of this gateway's own connections."""
@@ -262,10 +272,8 @@ class Gateway:
             settings = self._settings
             sync = self._sync = Sync(self._connect, self.server, self.link, settings.send_queue_bytes)
             standing = self._standing = StandingWatch(self._connect, self.server, sync.outdate)
-            handlers = FrameHandlers(
-                self._connect, self.server, self.realtime, self.keys, standing.hint, self.hooks.emit
-            )
-            dispatch = self._dispatch = Dispatch(self.server, handlers, self.hooks.emit)
+            handlers = FrameHandlers(self._connect, self.server, self.realtime, self.keys, standing.hint, self._emit)
+            dispatch = self._dispatch = Dispatch(self.server, handlers, self._emit)
             recorder = self._recorder = Recorder(
                 self._connect,
                 self.server,
@@ -362,11 +370,11 @@ class Gateway:
                     dispatch.put(event)
                 case Connected():
                     recorder.opened(event)
-                    self.hooks.emit(_opened(event))
+                    self._emit(_opened(event))
                 case Disconnected():
                     sync.forget(event.connection_id)
                     recorder.closed(event)
-                    self.hooks.emit(_closed(event))
+                    self._emit(_closed(event))
                 case ClusterEvent():
                     self.link.take(event)
                 case LogRecord():

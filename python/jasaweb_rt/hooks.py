@@ -117,6 +117,11 @@ class Hooks:
         self._runners: dict[type, list[HookRunner]] | None = None
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no hook is registered."""
+        return not self._registered
+
+    @property
     def dropped(self) -> int:
         """Events that were dropped since `start` because too many waited for a hook; 0 while none runs."""
         return sum(runner.dropped for several in (self._runners or {}).values() for runner in several)

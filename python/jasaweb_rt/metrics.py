@@ -156,8 +156,8 @@ class NodeMeasures(Collector):
         """Every measure, as it is now."""
         yield _counter(
             "hook_events_dropped",
-            "Events that were dropped because too many waited for a hook",
-            self._node.hooks.dropped,
+            "Events that were dropped because too many waited for a hook, or could not be handed on to one",
+            self._node.hook_events_dropped,
         )
         yield _gauge("disk_full", "1 while PostgreSQL has no room to write, or little", self._node.disk.is_full)
         yield _gauge("draining", "1 once the server is stopping", self._node.conditions.draining)

@@ -39,6 +39,10 @@ class Node(Protocol):
         """Who is told of what happens."""
 
     @property
+    def hook_events_dropped(self) -> int:
+        """Events that were not told to a hook, or not handed on to those who have hooks."""
+
+    @property
     def keys(self) -> KeyRing:
         """By which sessions and tokens are signed."""
 
