@@ -1,8 +1,10 @@
 """What a node knows of lost links and silent subscriptions, tells, and mends."""
 
+import asyncio
 import json
 from pathlib import Path
 
+from jasaweb_rt._core import OverloadedError
 from tests.core.conftest import StartServer
 from tests.support.cluster import cluster_event, cluster_stats, fenced, heard, joined, start_nodes
 from tests.support.nats_server import PASSWORD_USER, NatsServer, nats_server, permissions
@@ -71,6 +73,35 @@ async def test_a_frozen_nats_server_is_noticed(start_server: StartServer, tmp_pa
         nats.resume()
         await joined([a])
         assert a.fence(30)
+
+
+async def test_what_is_too_much_is_refused_and_the_rest_goes_out_later(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    async with nats_server(tmp_path) as nats:
+        a, b = await start_nodes(start_server, 2, [nats.url])
+        async with opened(b, "anna") as socket:
+            await heard(b)
+            large = message(text="x" * 1_000_000)
+            nats.pause()
+            while True:
+                try:
+                    a.broadcast_to_user("nobody", large)
+                except OverloadedError:
+                    break
+                if not cluster_stats(a).connected:  # was too slow: a link that is lost takes nothing that could pile up
+                    nats.resume()
+                    await joined([a])
+                    nats.pause()
+                await asyncio.sleep(0)
+            assert cluster_stats(a).refused == 1
+            assert cluster_stats(a).outbox_bytes > 64 * 1024 * 1024
+            nats.resume()
+            await until(lambda: cluster_stats(a).outbox_bytes == 0, "an empty outbox")
+            await joined([a, b])
+            await heard(a, b)
+            a.broadcast_to_user("anna", message(n=1))
+            assert await frame(socket) == {"n": 1}
 
 
 async def test_a_node_that_nats_finds_too_slow(start_server: StartServer, tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ const MISSED_UNREADY: u32 = 2;
 /// With so many the link is made anew. NATS' own pings have had the time to find a dead one.
 const MISSED_UNLINK: u32 = 3;
 
+/// Bytes that async-nats, which counts messages, may hold for the socket; the rest waits in the outbox, which counts bytes.
+const UNFLUSHED_BYTES: usize = 1024 * 1024;
+
 /// How long it may take to hand over the wish for another link.
 const UNLINK_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -50,6 +53,8 @@ pub(super) struct Link {
     wanted: VecDeque<Topic>,
     number: u64,
     links: u64,
+    /// Bytes that were handed over since it was known that the socket had taken them.
+    unflushed: usize,
 }
 
 /// The link was lost before something was handed over.
@@ -77,7 +82,7 @@ impl Link {
             wanted.extend([subject::CONTROL, subject::ALL, subject::ADMINS, subject::CLIENTS].map(Topic::Common));
         }
         let (up, interest) = (shared.signals.up(), Interest::default());
-        Ok(Self { shared, hub, client, up, interest, wanted, number: 0, links: 0 })
+        Ok(Self { shared, hub, client, up, interest, wanted, number: 0, links: 0, unflushed: 0 })
     }
 
     /// Serves until `stop`; then sends what still waits, within the time that the caller gives it.
@@ -148,7 +153,14 @@ impl Link {
         let length = payload.len();
         let client = &self.client;
         match while_up(&mut self.up, client.publish(subject, Bytes::from(payload))).await? {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.unflushed += length;
+                if self.unflushed > UNFLUSHED_BYTES {
+                    self.unflushed = 0;
+                    while_up(&mut self.up, client.flush()).await?.map_err(|_| Unlinked)?;
+                }
+                Ok(true)
+            }
             Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 let limit = client.max_payload();
                 tracing::warn!("a message of {length} bytes reaches no other node: NATS takes {limit} (max_payload)");

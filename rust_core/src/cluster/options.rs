@@ -29,7 +29,7 @@ const PING_INTERVAL: Duration = Duration::from_millis(1500);
 /// Time between two tries to reach NATS, at most.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Messages that may wait for the socket, beside the outbox.
+/// Messages that may wait for the socket, beside the outbox and within the bytes that the link allows.
 const SOCKET_QUEUE: usize = 512;
 
 /// Messages of one subscription that may wait to be read; beyond, they are lost, and that is told.
