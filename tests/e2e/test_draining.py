@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import pytest
 
 from tests.support.databases import add_users
 from tests.support.live_sockets import connection_token
@@ -86,6 +87,7 @@ async def asking(url: str) -> AsyncIterator[list[int]]:
         await asyncio.wait([task])
 
 
+@pytest.mark.timeout(400)
 async def test_a_successor_takes_the_port_over_while_the_server_before_drains(
     tmp_path: Path, database_url: str, connection: asyncpg.Connection
 ) -> None:
@@ -164,6 +166,7 @@ async def roll(folder: Path, environ: dict[str, str]) -> int:
     return int((folder / "pid").read_text())
 
 
+@pytest.mark.timeout(400)
 async def test_the_script_starts_a_server_and_then_replaces_it(tmp_path: Path, database_url: str) -> None:
     port = free_port()
     programs = str(Path(sys.executable).parent)

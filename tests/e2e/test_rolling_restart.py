@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from tests.support.balancer import balancer
 from tests.support.databases import add_users
@@ -28,6 +29,7 @@ async def start(stack: AsyncExitStack, folder: Path, database_url: str, nats_url
     return node
 
 
+@pytest.mark.timeout(600)
 async def test_a_rolling_restart_loses_nothing(
     tmp_path: Path, database_url: str, connection: asyncpg.Connection
 ) -> None:
