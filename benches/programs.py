@@ -95,8 +95,10 @@ class Program:
         """
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101  # it has pipes
-        ready, _, _ = select.select([stdout], [], [], _ANSWER_SECONDS)
-        line = stdout.readline() if ready else ""
+        # And not `select`, which takes no descriptor beyond 1023: a benchmark may have thousands of connections.
+        answers = select.poll()
+        answers.register(stdout, select.POLLIN)
+        line = stdout.readline() if answers.poll(_ANSWER_SECONDS * 1e3) else ""
         said, _, rest = line.strip().partition(" ")
         if said != word:
             raise RuntimeError(f"{self._command} should have said {word!r} and said {line!r}")

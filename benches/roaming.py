@@ -110,10 +110,11 @@ class _Client(asyncio.Protocol):
             self._take_frame(kind, payload)
 
     def connection_lost(self, _: Exception | None) -> None:
-        if self.up:
-            self._shared.closes[self._code] += 1
-        elif self._code == 1006:
-            self._shared.refusals[0] += 1
+        if not self._shared.ended:
+            if self.up:
+                self._shared.closes[self._code] += 1
+            elif self._code == 1006:
+                self._shared.refusals[0] += 1
         self.up = False
         self._gone()
 
