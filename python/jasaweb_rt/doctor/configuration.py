@@ -13,9 +13,9 @@ import msgspec
 
 from jasaweb_rt import config_source
 from jasaweb_rt.config import PREFIX, Settings, load_settings
+from jasaweb_rt.core_settings import open_core
 from jasaweb_rt.doctor.findings import Finding, Verdict
 from jasaweb_rt.exceptions import ConfigurationError
-from jasaweb_rt.gateway import Gateway
 
 __all__ = ["Configuration", "is_loopback", "look"]
 
@@ -81,7 +81,7 @@ def is_loopback(host: str) -> bool:
 def _use(settings: Settings) -> Iterator[Finding]:
     """What the core refuses: limits that do not go together, TLS files that do not fit."""
     try:
-        Gateway(settings, settings.database_url or "")
+        open_core(settings, None)
     except ConfigurationError as error:
         yield _finding("wrong", _sentence(error))
 
