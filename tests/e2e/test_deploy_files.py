@@ -1,12 +1,16 @@
 """The files of `deploy/` that no other test runs: units of systemd, their environment, settings of the kernel."""
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
+import httpx
 import msgspec
 import pytest
 from dotenv import dotenv_values
@@ -15,7 +19,10 @@ from jasaweb_rt.config import Settings, load_settings, max_connections_for
 from jasaweb_rt.doctor import nats as doctor_of_nats
 from tests.support import nats_server
 from tests.support.nats_server import NatsCluster, NatsServer
-from tests.support.people import SECRET
+from tests.support.people import SECRET, bearer, insert_people
+from tests.support.ports import free_port
+from tests.support.program import program
+from tests.support.sockets import WAIT_SECONDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -59,9 +66,52 @@ def test_systemd_takes_the_unit(tmp_path: Path, unit: Path) -> None:
 def test_unit_and_settings_go_together(unit: Path, settings: Settings) -> None:
     # Beyond the time of a stop: what the embedded PostgreSQL may take behind it.
     assert int(said(unit, "TimeoutStopSec")) >= settings.drain_seconds + 15
-    assert settings.max_connections <= max_connections_for(int(said(unit, "LimitNOFILE")))
+    if "--role app" not in said(unit, "ExecStart"):
+        assert settings.max_connections <= max_connections_for(int(said(unit, "LimitNOFILE")))
     assert said(unit, "RestartPreventExitStatus") == "2"
     assert said(unit, "EnvironmentFile") == "/etc/jasaweb-rt/environment"
+
+
+def _environ_of(unit: Path, folder: Path, database_url: str, port: int) -> dict[str, str]:
+    """What systemd would give the service, with database, port, keys and folders of the test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JASAWEB_RT_")}
+    given = {name: value or "" for name, value in dotenv_values(DEPLOY / "systemd" / "environment").items()}
+    given |= {"DATABASE_URL": database_url, "JASAWEB_RT_PORT": str(port), "JASAWEB_RT_MAX_CONNECTIONS": "100"}
+    for name, value in given.items():
+        if name.endswith("_FILE"):
+            given[name] = str(folder / Path(value).name)
+    name, _, value = said(unit, "Environment").partition("=")
+    given[name] = value.replace("/run/jasaweb-rt", str(folder))
+    for name in re.findall(r"^UnsetEnvironment=(.*)$", unit.read_text(), re.MULTILINE):
+        for unset in name.split():
+            del given[unset]
+    return kept | given
+
+
+async def test_gateway_and_app_find_each_other_by_their_units(
+    tmp_path: Path, database_url: str, connection: asyncpg.Connection
+) -> None:
+    await insert_people(connection)
+    folder = tmp_path / "run"
+    folder.mkdir(0o700)
+    for name, text in (("jwt_secret", SECRET), ("token_secret", SECRET), ("token_secret_previous", "")):
+        (folder / name).write_text(text)
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        for name in ("jasaweb-rt-app@.service", "jasaweb-rt-gateway.service"):
+            unit = DEPLOY / "systemd" / name
+            arguments = said(unit, "ExecStart").removeprefix(PROGRAM).split()
+            environ = _environ_of(unit, folder, database_url, port)
+            await (await stack.enter_async_context(program(folder, environ, *arguments))).line("listening on")
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}",
+                timeout=WAIT_SECONDS,
+                headers={"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"},
+            )
+        )
+        issued = (await client.post("/api/websocket/token", headers=bearer("client"))).json()
+        assert issued["connectionUrl"] == "wss://rt.example.org/ws"
 
 
 def test_the_kernel_knows_the_settings() -> None:

@@ -69,6 +69,12 @@ def test_settings_that_are_fit(tmp_path: Path) -> None:
     ]
 
 
+def test_an_application_has_no_front_door(tmp_path: Path) -> None:
+    findings = configured(tmp_path, ROLE="app", APP_URL=f"unix:{tmp_path}/app.sock").findings
+    assert told(findings, "ok")[1:] == [f"an application, to which gateways come at unix:{tmp_path}/app.sock"]
+    assert {finding.verdict for finding in findings} == {"ok"}
+
+
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     found = configured(tmp_path, PROT="1", HOTS="x", JWT_SECRET="short", PORT="many", NATS_CA="", TOKEN_SECRET="brief")
     assert found.refused == {f"JASAWEB_RT_{name}" for name in ("PROT", "HOTS", "JWT_SECRET", "PORT", "TOKEN_SECRET")}

@@ -41,11 +41,14 @@ async def _examine() -> int:
     settings = configured.settings
     if settings is None:
         return wrong
-    for finding in certificate.look(settings):
+    has_front_door = settings.role != "app"
+    for finding in certificate.look(settings) if has_front_door else ():
         tell(finding)
     if not {"DATABASE_URL", "JASAWEB_RT_MIGRATE_URL"} & configured.refused:
         async for finding in database.look(settings):
             tell(finding)
-    for finding in (*nats.look(settings), *limits.look(settings), *port.look(settings)):
+    for finding in nats.look(settings):
+        tell(finding)
+    for finding in (*limits.look(settings), *port.look(settings)) if has_front_door else ():
         tell(finding)
     return wrong

@@ -62,8 +62,11 @@ def look(environ: Mapping[str, str] = os.environ, dotenv: Path = Path(".env")) -
             refused.add(variable)
             if variable in _SECRET_OF_SESSIONS and not any(given.get(name) for name in _SECRET_OF_SESSIONS):
                 given[_SECRET_OF_SESSIONS[0]] = secrets.token_hex(32)
-    refusals = list(_use(settings))
-    findings += refusals or _exposure(settings)
+    if settings.role == "app":
+        findings.append(_finding("ok", f"an application, to which gateways come at {settings.app_address}"))
+    else:
+        refusals = list(_use(settings))
+        findings += refusals or _exposure(settings)
     findings += _readable_secrets(given, dotenv)
     if all(finding.verdict != "wrong" for finding in findings):
         findings.insert(0, _finding("ok", "every setting is known and can be used"))
