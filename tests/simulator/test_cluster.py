@@ -9,6 +9,7 @@ import sys
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -75,68 +76,64 @@ def who_was_called(listeners: list[socket.socket]) -> int:
 
 @pytest.mark.timeout(500)
 async def test_it_leaves_nothing_behind_when_it_is_cancelled() -> None:
-    before = strangers()
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        running = asyncio.create_task(simulate(2, Path(folder), in_cluster=True))
-        await until_all_run(before)
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        running = asyncio.create_task(simulate(2, folder, in_cluster=True))
+        await until_all_run(folder)
         assert not running.done()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert not set(strangers()) - set(before)
-        assert list(Path(folder).iterdir()) == []
+        assert processes_of(folder) == []
+        assert list(folder.iterdir()) == []
 
 
 @pytest.mark.timeout(500)
 async def test_it_leaves_nothing_running_when_it_is_killed() -> None:
-    before = strangers()
-    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
-        environ = os.environ | {"TMPDIR": folder, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        environ = os.environ | {"TMPDIR": name, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         running = await asyncio.create_subprocess_exec(sys.executable, "-c", RUN, cwd=folder, env=environ)
         try:
-            await until_all_run(before)
+            await until_all_run(folder)
         finally:
             running.kill()
             await running.wait()
         async with asyncio.timeout(WAIT_SECONDS):
-            while set(strangers()) - set(before) or processes_below(Path(folder)):
+            while processes_of(folder):
                 await asyncio.sleep(0.01)
 
 
-async def until_all_run(before: dict[int, str]) -> None:
-    """Returns once there is a NATS server and a node in each of three namespaces that were not there."""
+async def until_all_run(folder: Path) -> None:
+    """Returns once there is a NATS server and a node in each of three namespaces that are not ours."""
+    own = Path("/proc/self/ns/net").readlink()
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
-            new = {process: namespace for process, namespace in strangers().items() if process not in before}
-            names = [name_of(process) for process in new]
-            if len(set(new.values())) == NODES and names.count("nats-server") == names.count("jasaweb-rt") == NODES:
+            inside = [found for found in processes_of(folder) if found.namespace != own]
+            names = [found.name for found in inside]
+            if names.count("nats-server") == names.count("jasaweb-rt") == NODES:
+                assert len({found.namespace for found in inside}) == NODES
                 return
             await asyncio.sleep(0.01)
 
 
-def strangers() -> dict[int, str]:
-    """All processes that are in another network namespace, and in which."""
-    own = Path("/proc/self/ns/net").readlink()
-    found = {}
-    for process in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if process.name.isdigit() and (namespace := (process / "ns" / "net").readlink()) != own:
-                found[int(process.name)] = str(namespace)
-    return found
+class Process(NamedTuple):
+    """One that runs."""
+
+    name: str
+    namespace: Path
+    """Its network namespace."""
 
 
-def name_of(process: int) -> str:
-    """What a process runs; empty where it has gone."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/comm").read_text().strip()
-    return ""
-
-
-def processes_below(folder: Path) -> list[int]:
-    """Those that have their working directory, or PostgreSQL its data, below `folder`."""
+def processes_of(folder: Path) -> list[Process]:
+    """Those that have their working directory below `folder`, or name a file there in their command line."""
     found = []
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if process.name.isdigit() and str(folder).encode() in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
+            if process.name.isdigit() and (
+                str(folder).encode() in (process / "cmdline").read_bytes()
+                or (process / "cwd").readlink().is_relative_to(folder)
+            ):
+                name = (process / "comm").read_text().strip()
+                found.append(Process(name, (process / "ns" / "net").readlink()))
     return found
