@@ -190,6 +190,7 @@ fn opcode(wire: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_support::large;
 
     #[test]
     fn the_length_takes_its_shortest_form() {
@@ -245,7 +246,7 @@ mod tests {
     #[test]
     fn threads_that_meet_compress_it_once() {
         let counters = Counters::default();
-        let frame = Frame::text(&"x".repeat(1 << 20)).deflatable(1);
+        let frame = Frame::text(&"x".repeat(large(1 << 20))).deflatable(1);
         let forms: Vec<Bytes> = std::thread::scope(|scope| {
             let threads: Vec<_> = std::iter::repeat_with(|| frame.clone())
                 .take(4)
