@@ -40,6 +40,7 @@ class AppCluster(Collector):
             raise ConfigurationError(f"JASAWEB_RT_{name.upper()}:{problem}") from None
         self._log = SparingLog(logger)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._listener: Callable[[Event], object] | None = None
 
     @property
     def is_up(self) -> bool:
@@ -59,14 +60,17 @@ class AppCluster(Collector):
             logger.warning("the gateways are out of reach: %s; trying again", error)
         if tell is not None:
             self.client.listen_to_events()
+        self._listener = tell
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self.client.fileno(), self._take, tell)
 
     async def close(self) -> None:
-        """Sends what waits, and ends the link."""
+        """Sends what waits, ends the link, and tells what had come until then."""
+        await asyncio.to_thread(self.client.close)
         if self._loop is not None:
             self._loop.remove_reader(self.client.fileno())
-        await asyncio.to_thread(self.client.close)
+            while self._take(self._listener):
+                pass
 
     def disconnect(self, connection_id: str, code: int) -> bool:
         """Hands it on to the connection's gateway. ServerStoppedError: there is no link."""
@@ -78,8 +82,9 @@ class AppCluster(Collector):
         """Every measure of the link, as it is now."""
         yield from cluster_metrics(self.client.stats())
 
-    def _take(self, tell: Callable[[Event], object] | None) -> None:
-        for event in self.client.drain_events():
+    def _take(self, tell: Callable[[Event], object] | None) -> int:
+        events = self.client.drain_events()
+        for event in events:
             match event:
                 case AppEvent():
                     self._tell(event.data, tell)
@@ -89,6 +94,7 @@ class AppCluster(Collector):
                     self._log.log(level, f"the gateways are {where}: {event.reason}")
                 case LogRecord():
                     core_logger.log(logging.getLevelNamesMapping()[event.level], "%s", event.message)
+        return len(events)
 
     def _tell(self, data: bytes, tell: Callable[[Event], object] | None) -> None:
         try:

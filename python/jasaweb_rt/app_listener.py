@@ -86,6 +86,9 @@ class AppListener:
             self._bound_as = name
             # Nobody can connect to what does not listen yet.
             name.chmod(_SOCKET_MODE)
+            with contextlib.suppress(PermissionError):
+                # A gateway of another user comes in by the folder's group.
+                os.chown(name, -1, name.parent.stat().st_gid)
         except OSError:
             listener.close()
             raise

@@ -38,11 +38,17 @@ class ClusterLink:
         """Without a cluster (`is_configured` false) there is no link, nothing to wait for, and nothing to make good."""
         self._server = server
         self.is_configured = is_configured
-        self.is_up = not is_configured
-        """Whether frames of other nodes come in, as far as is known. Always so without a cluster."""
+        self._is_up = asyncio.Event()
+        if not is_configured:
+            self._is_up.set()
         self._compare_wanted = asyncio.Event()
         self._newcomers: dict[str, Told] = {}
         self._newcomers_wanted = asyncio.Event()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether frames of other nodes come in, as far as is known. Always so without a cluster."""
+        return self._is_up.is_set()
 
     async def fence(self) -> bool:
         """Waits until NATS has what was subscribed and published before; False where it did not say so in 2 s."""
@@ -61,8 +67,20 @@ class ClusterLink:
             logger.log(
                 level, "the cluster %s: %s", "is in reach" if event.connected else "is out of reach", event.reason
             )
-        self.is_up = event.connected
+        if event.connected:
+            self._is_up.set()
+        else:
+            self._is_up.clear()
         self._compare_wanted.set()
+
+    async def up_within(self, seconds: float) -> bool:
+        """Waits until there is a link, so long at most; whether there is one."""
+        try:
+            async with asyncio.timeout(None if self.is_up else seconds):
+                await self._is_up.wait()
+        except TimeoutError:
+            pass
+        return self.is_up
 
     def compare_soon(self) -> None:
         """Another node says that something may have been missed."""
@@ -92,6 +110,7 @@ class ClusterLink:
             began = loop.time()
             try:
                 await self.fence()
+                began = loop.time()
                 await compare()
             except BaseException:
                 self._compare_wanted.set()
@@ -102,10 +121,10 @@ class ClusterLink:
         """Has users compared once more, a second after their first session was answered; until cancelled."""
         while True:
             await self._newcomers_wanted.wait()
-            await asyncio.sleep(_SETTLE_SECONDS)
             self._newcomers_wanted.clear()
             told, self._newcomers = self._newcomers, {}
             try:
+                await asyncio.sleep(_SETTLE_SECONDS)
                 await compare(told)
             except BaseException:
                 for user_id, least in told.items():

@@ -12,7 +12,7 @@ from jasaweb_rt.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from jasaweb_rt.config import Settings
 
-__all__ = ["UNIX", "app_url", "check", "host_and_port", "socket_in"]
+__all__ = ["UNIX", "app_url", "check", "host_and_port", "is_loopback", "socket_in"]
 
 UNIX = "unix:"
 _NAME = "JASAWEB_RT_APP_URL"
@@ -29,7 +29,7 @@ def app_url(name: str, text: str) -> str:
     is_plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme != "http" or not parts.hostname or not parts.port or not is_plain:
         raise ConfigurationError(
-            f"{name} is {text!r}, but must be unix:/path/to/socket or http://host:port, as in http://10.0.0.7:8001."
+            f"{name} must be unix:/path/to/socket or http://host:port, without user and path, as in http://10.0.0.7:8001."
         )
     return text.rstrip("/")
 
@@ -71,7 +71,7 @@ def check(settings: "Settings", texts: Mapping[str, str]) -> None:
                 f"say by {_NAME} where the app listens."
             )
     address = settings.app_url and host_and_port(settings.app_url)
-    if address and not _is_loopback(address[0]) and not settings.trusted_proxies:
+    if address and not is_loopback(address[0]) and not settings.trusted_proxies:
         raise ConfigurationError(
             f"{_NAME} is {settings.app_url}, which others may reach; name the networks of the gateways by "
             "JASAWEB_RT_TRUSTED_PROXIES, since what they say of a client is believed."
@@ -89,7 +89,8 @@ def _socket_path(name: str, path: str) -> str:
     return path
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach what listens on `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -40,7 +40,7 @@ from jasaweb_rt.hook_events import EventPublisher
 from jasaweb_rt.hooks import ConnectionClosed, ConnectionOpened, Hooks
 from jasaweb_rt.metrics import GatewayMeasures, NodeMeasures
 from jasaweb_rt.node import Conditions
-from jasaweb_rt.overview import LiveOverview
+from jasaweb_rt.overview import ClusterOverview, LiveOverview, Overview, StoredOverview
 from jasaweb_rt.probe_watch import ProbeWatch
 from jasaweb_rt.rates import RateMeter
 from jasaweb_rt.realtime import Realtime
@@ -158,9 +158,18 @@ class Gateway:
         """Events that were not told to a hook, or not handed on to those who have hooks."""
         return self.hooks.dropped + (0 if self._publisher is None else self._publisher.dropped)
 
-    def overview(self, _: Connect) -> LiveOverview:
-        """Of this gateway's own connections."""
-        return LiveOverview(self.server, self.rate_meter, self)
+    def overview(self, connect: Connect) -> Overview:
+        """Of this gateway's own connections; in a cluster, of those of all nodes."""
+        live = LiveOverview(self.server, self.rate_meter, self)
+        if not self.link.is_configured:
+            return live
+        stored = StoredOverview(connect, self._disconnect_elsewhere, lambda: self.is_draining)
+        return ClusterOverview(live, stored, self.server.node_id)
+
+    def _disconnect_elsewhere(self, connection_id: str, code: int) -> bool:
+        if not self.server.disconnect(connection_id, code):
+            raise ServerStoppedError("The connection's server is out of reach, for NATS is; try again later")
+        return True
 
     def measures(self) -> Sequence[Collector]:
         """Its own, and those of every process."""

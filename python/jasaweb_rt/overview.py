@@ -13,6 +13,7 @@ from jasaweb_rt.database.pool import Connect
 from jasaweb_rt.rates import RateMeter, Rates
 
 __all__ = [
+    "ClusterOverview",
     "ConnectionQuery",
     "ConnectionView",
     "LiveOverview",
@@ -200,6 +201,28 @@ class StoredOverview:
             if not await connections.is_open(connection, connection_id):
                 return False
         return self._disconnect(connection_id, code)
+
+
+class ClusterOverview:
+    """Of one node as it is at that moment, and of the connections of all."""
+
+    def __init__(self, live: LiveOverview, stored: StoredOverview, node_id: str) -> None:
+        self._live = live
+        self._stored = stored
+        self._node_id = node_id
+
+    async def status(self) -> NodeStatus:
+        """As `Overview.status`, of this node."""
+        return await self._live.status()
+
+    async def connections(self, query: ConnectionQuery) -> tuple[list[ConnectionView], int]:
+        """As `Overview.connections`, of all nodes."""
+        return await self._stored.connections(query)
+
+    async def disconnect(self, connection_id: str, code: int) -> bool:
+        """As `Overview.disconnect`, of all nodes."""
+        is_here = connection_id.rpartition("-")[0] == self._node_id
+        return await (self._live if is_here else self._stored).disconnect(connection_id, code)
 
 
 def _view(connection: ConnectionInfo) -> ConnectionView:

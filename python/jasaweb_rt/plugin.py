@@ -147,6 +147,11 @@ class RealtimePlugin(InitPlugin):
         """Starts everything; `stack` stops it. Raises what the start of a gateway raises, and `MigrationError`."""
         if self._gateway is not None:
             raise ConfigurationError("This RealtimePlugin runs already; give each application a plugin of its own")
+        if self._settings.role != "all":
+            raise ConfigurationError(
+                f"RealtimePlugin is a whole server, and role {self._settings.role!r} is a part of one; unset "
+                "JASAWEB_RT_ROLE, or use `Realtime.connect` for the gateways of `jasaweb-rt serve --role gateway`"
+            )
         url = self._settings.database_url
         if url is None:
             raise ConfigurationError("DATABASE_URL is not set; RealtimePlugin needs the URL of a PostgreSQL database")

@@ -56,8 +56,8 @@ class Realtime:
     ) -> AsyncIterator[Self]:
         """For a program without a server: direct sends go to the whole cluster by its NATS, for as long as the block.
 
-        A link that is lost is sought again all the time; what is sent meanwhile reaches nobody. `broadcast_*` return 0:
-        no connection is here.
+        A link that is lost is sought again all the time; meanwhile direct sends raise `ServerStoppedError`.
+        `broadcast_*` return 0: no connection is here.
 
         Args:
             nats_url: one of its servers, or several; each may have a user and password, or a token.
@@ -166,6 +166,10 @@ class Realtime:
 
     @property
     def _server(self) -> FanoutServer | ClusterClient:
+        if isinstance(self._attached, ClusterClient) and not self._attached.stats().connected:
+            raise ServerStoppedError(
+                "NATS is out of reach, and with it every server; nothing was sent, try again later"
+            )
         if self._attached is None:
             raise ServerStoppedError(self._absent)
         return self._attached

@@ -25,6 +25,8 @@ __all__ = ["Limits", "Recorder", "RecorderDrops"]
 
 
 _REPLACED = 4004
+# By then other nodes have written down what was closed meanwhile: who reloads a page has no more pages than before.
+_SETTLE_SECONDS = 3.0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,8 @@ class Recorder:
         self._connect = connect
         self._server = server
         self._max_per_user = max_connections_per_user
+        # Users with a new connection, and when all nodes will have written down what they had before.
+        self._newcomers: dict[str, float] = {}
         self._node_id = server.node_id
         self._limits = limits or Limits()
         self._rows = ConnectionRows(server, self._limits.max_waiting, self._limits.max_touched)
@@ -133,7 +137,8 @@ class Recorder:
         due = time.monotonic() >= self._reconcile_at
         if self._messages is not None:
             await self._messages.collect()
-        if not (due or self._rows.waiting or (self._messages is not None and self._messages.waiting)):
+        is_idle = not (self._rows.waiting or (self._messages is not None and self._messages.waiting))
+        if is_idle and not due and not self._newcomers:
             return
         async with self._connect() as connection:
             if due:
@@ -149,12 +154,16 @@ class Recorder:
 
     async def _close_surplus(self, connection: asyncpg.Connection) -> None:
         """A user may have no more connections on many nodes than on one: the idlest are closed, wherever they are."""
+        now = time.monotonic()
         opened = self._rows.take_opened()
         if not self._max_per_user:
             return
-        for users in in_batches(opened):
+        self._newcomers |= dict.fromkeys(opened, now + _SETTLE_SECONDS)
+        for users in in_batches([user for user, settled_at in self._newcomers.items() if settled_at <= now]):
             for connection_id in await connections.surplus(connection, users, self._max_per_user):
                 self._server.disconnect(connection_id, _REPLACED)
+            for user in users:
+                del self._newcomers[user]
 
     async def finish(self) -> None:
         """Writes the rest once the core has stopped, and gives the lease back."""

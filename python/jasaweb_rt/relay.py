@@ -82,7 +82,9 @@ class Relay:
     async def finish(self, connection: asyncpg.Connection) -> None:
         """Removes what was published last, once `run` was cancelled; else it would be published again the next time."""
         await self._fence()
-        await self._ask_to_compare(connection)
+        if self._is_unheard:
+            await outbox.ask_to_compare(connection)
+            self._is_unheard = False
         await outbox.remove(connection, self._relayed)
         self._relayed = []
 
@@ -111,8 +113,7 @@ class Relay:
     async def _stand_by(self, connection: asyncpg.Connection) -> None:
         """Returns as the leader."""
         while True:
-            if not self._link.is_up:
-                await asyncio.sleep(_WAIT_WITHOUT_LINK)
+            await self._link.up_within(_WAIT_WITHOUT_LINK)
             if await outbox.try_lock(connection, outbox.LEADER_LOCK):
                 return
             await asyncio.sleep(_STANDBY_SECONDS)
@@ -124,7 +125,7 @@ class Relay:
         yield_at: float | None = None
         while True:
             if self._link.is_up:
-                yield_at = None
+                yield_at, patience = None, _LEAD_WITHOUT_LINK
             elif yield_at is None:
                 yield_at = loop.time() + patience
             elif loop.time() > yield_at:
@@ -172,9 +173,13 @@ class Relay:
 
     async def _fence(self) -> None:
         """Waits until NATS has what was published last."""
-        if self._fencing is not None:
-            self._is_unheard |= not await self._fencing
-            self._fencing = None
+        fencing, self._fencing = self._fencing, None
+        if fencing is not None:
+            was_heard = False
+            try:
+                was_heard = await fencing
+            finally:
+                self._is_unheard |= not was_heard
 
     async def _ask_to_compare(self, connection: asyncpg.Connection) -> None:
         """Where NATS did not get what was published, the other nodes are to find it in the database."""

@@ -17,7 +17,7 @@ from typing import NoReturn
 from jasaweb_rt.config import Keys, Settings
 from jasaweb_rt.database.embedded import EmbeddedPostgres, running_url
 from jasaweb_rt.database.migrations import check_rights, migrate_for
-from jasaweb_rt.exceptions import ConfigurationError
+from jasaweb_rt.exceptions import DatabaseUnavailableError
 from jasaweb_rt.hooks import Hooks
 from jasaweb_rt.serving_http import log_failure
 from jasaweb_rt.serving_roles import Run
@@ -210,7 +210,7 @@ def _url_of_gateway(settings: Settings) -> str:
     """Where the embedded database of a gateway of the same folder is."""
     url = running_url(settings.data_dir)
     if url is None:
-        raise ConfigurationError(
+        raise DatabaseUnavailableError(
             "An app brings no PostgreSQL of its own; set DATABASE_URL to that of the gateways, or start a gateway in "
             "this folder first"
         )

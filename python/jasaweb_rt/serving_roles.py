@@ -119,10 +119,12 @@ class Run:
         ):
             app: Any = create_app(settings, services=Services(settings, pool, node))
             app = self._dressed(app)
-            if config_role.host_and_port(settings.app_address) is None:
+            address = config_role.host_and_port(settings.app_address)
+            if address is None:
                 app = behind_front_door(app)
             else:
-                app = behind_gateways(app, settings.trusted_proxies)
+                # On loopback the gateway is of this machine, whatever proxies it has itself.
+                app = behind_gateways(app, () if config_role.is_loopback(address[0]) else settings.trusted_proxies)
             server = HttpServer(app, settings.drain_seconds)
             with listener.bound() as bound:
                 async with server.running(bound, lambda: max(0.5, self._clock.remaining * 0.7)) as http:

@@ -23,7 +23,7 @@ use hyper_util::{
     rt::TokioIo,
 };
 use tokio::{
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UnixStream, lookup_host},
     time::{Instant, timeout},
 };
 use tokio_util::either::Either;
@@ -85,9 +85,21 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 }
 
 async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    let addresses: Vec<_> = timeout(CONNECT_TIMEOUT, lookup_host((host, port))).await??.collect();
+    // One that swallows everything leaves the others their part of the time.
+    let each = CONNECT_TIMEOUT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        match timeout(each, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => failure = error,
+            Err(elapsed) => failure = elapsed.into(),
+        }
+    }
+    Err(failure)
 }
 
 /// Whether the app has answered a request on a connection, which then came from the pool for the next.

@@ -370,6 +370,8 @@ impl FrontDoor {
         let mut stopping = false;
         let upgrading = loop {
             tokio::select! {
+                // Who had spoken before the stop is heard: what was never begun would be ended without an answer.
+                biased;
                 outcome = talk.as_mut() => {
                     self.note_end(outcome);
                     break pending.try_recv().ok();

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jasaweb_rt._core import OverloadedError
 from tests.core.conftest import StartServer
-from tests.support.cluster import cluster_event, cluster_stats, fenced, heard, joined, start_nodes
+from tests.support.cluster import cluster_event, cluster_stats, fenced, heard, joined, reached, start_nodes
 from tests.support.nats_server import PASSWORD_USER, NatsServer, nats_server, permissions
 from tests.support.ports import free_port
 from tests.support.sockets import frame, opened, until
@@ -46,6 +46,25 @@ async def test_a_nats_server_that_is_killed_and_comes_back(start_server: StartSe
                 assert await frame(on_a) == await frame(on_b) == {"n": 2}
                 assert await frame(newcomer) == {"n": 3}
         assert cluster_stats(a).links == 2
+
+
+async def test_who_comes_and_goes_while_nats_is_away_is_heard_once(start_server: StartServer, tmp_path: Path) -> None:
+    async with nats_server(tmp_path) as nats:
+        (a,) = await start_nodes(start_server, 1, [nats.url])
+        nats.kill()
+        b = start_server(nats_url=[nats.url])
+        for left in (1, 2):
+            async with opened(b, "anna"):
+                pass
+            await until(lambda left=left: cluster_stats(b).unsubscribed == left, "the user to be let go")  # type: ignore[misc]
+        async with opened(b, "anna") as socket:
+            await nats.restart()
+            await joined([a, b])
+            await heard(a, b)
+            await reached(a, "anna", socket)
+            for number in range(3):
+                a.broadcast_to_user("anna", message(n=number))
+            assert [await frame(socket) for _ in range(3)] == [{"n": number} for number in range(3)]
 
 
 async def test_a_cut_is_told_to_the_others(start_server: StartServer, tmp_path: Path) -> None:

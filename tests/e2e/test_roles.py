@@ -21,6 +21,7 @@ from tests.support.sockets import closed, frame
 from tests.support.tokens import connection_token
 
 ADMIN = bearer("admin")
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # where strangers are told apart
 CONNECTIONS = "/api/admin/websocket/connections"
 BROADCAST = "/api/admin/websocket/broadcast"
 WORD = {"audience": "all", "type": "system_announcement", "title": "Maintenance", "message": "Tonight at ten"}
@@ -157,7 +158,9 @@ async def test_an_application_on_a_port_believes_its_gateways_alone(
         token = await http.post("/api/websocket/token", headers=bearer("client"))
         assert token.json()["connectionUrl"] == f"{str(http.base_url).replace('http', 'ws', 1)}/ws"
         assert await app.end(signal.SIGTERM) == 0
-        async with program(folder, of_app(environ, TRUSTED_PROXIES="192.0.2.7/32"), "serve", "--role", "app") as other:
+        # On loopback the gateway is believed, whatever proxies are named for it; elsewhere these are the gateways.
+        elsewhere = of_app(environ, TRUSTED_PROXIES="192.0.2.7/32", APP_URL=app_url.replace("127.0.0.1", EVERYWHERE))
+        async with program(folder, elsewhere, "serve", "--role", "app") as other:
             await other.line("listening on ")
             for asked in (http.get("/login"), http.get("/api/projects", headers=bearer("client"))):
                 refused = await asked
@@ -193,7 +196,7 @@ async def test_one_folder_is_enough_to_try_it(folder: Path) -> None:
     del environ["JASAWEB_RT_JWT_SECRET"]
     del environ["JASAWEB_RT_TOKEN_SECRET"]
     code, output = await run(folder, of_app(environ), "serve", "--role", "app")
-    assert code == 2
+    assert code == 1
     assert "set DATABASE_URL to that of the gateways, or start a gateway in this folder first" in output
     async with pair(folder, environ) as (gateway, app, http):
         assert (await http.get("/login")).status_code == 200

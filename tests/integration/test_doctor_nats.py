@@ -99,7 +99,7 @@ async def test_servers_that_do_not_belong_together(tmp_path: Path) -> None:
         *_, line = await said(clusters[0][0].url, clusters[1][0].url)
         ports = [cluster[0].port for cluster in clusters]
         assert line.startswith(
-            f"wrong they belong to different clusters (127.0.0.1:{ports[0]} rt, 127.0.0.1:{ports[1]} none); give"
+            f"wrong not all belong to a cluster (127.0.0.1:{ports[0]} rt, 127.0.0.1:{ports[1]} none); give"
         )
     finally:
         for cluster in clusters:

@@ -66,7 +66,9 @@ async def test_probes_are_answered_to_anybody_as_who_they_are(path: str) -> None
     seen = (await ask(behind_gateways(mirror, ["10.0.0.0/24"]), path, STRANGER)).json()
     assert (seen["client"], seen["scheme"]) == (STRANGER[0], "http")
     assert "accept" in seen["headers"]
-    assert not [name for name in seen["headers"] if "forwarded" in name or name == "x-real-ip"]
+    # Only that somebody was spoken for, whom nobody knows.
+    told = [name for name in seen["headers"] if "forwarded" in name or name == "x-real-ip"]
+    assert told == ["x-forwarded-untrusted"]
 
 
 async def test_without_networks_this_machine_alone_is_believed() -> None:

@@ -142,7 +142,10 @@ async def save_many(connection: asyncpg.Connection, rows: Sequence[Connection]) 
 
 
 async def surplus(connection: asyncpg.Connection, user_ids: Sequence[str], limit: int) -> list[str]:
-    """Ids of those active connections of `user_ids` that are beyond `limit` for their user: the idlest."""
+    """Ids of those active connections of `user_ids` that are beyond `limit` for their user: the idlest.
+
+    Connections of nodes that have not renewed their lease of late may be gone, and do not count.
+    """
     rows = await connection.fetch(
         """
         select c.connection_id
@@ -152,6 +155,8 @@ async def surplus(connection: asyncpg.Connection, user_ids: Sequence[str], limit
             select c.connection_id, c.status, c.last_activity from public.websocket_connections c
             where c.user_id = u.user_id offset 0
           ) c
+          join jasaweb_rt.nodes n on n.node_id = split_part(c.connection_id, '-', 1)
+            and not n.lapsed and n.renewed_at > now() - interval '15 seconds'
           where c.status = 'active' order by c.last_activity desc, c.connection_id desc offset $2
         ) c
         """,

@@ -51,11 +51,12 @@ def _greeting(host: str, port: int) -> dict[str, Any]:
 
 
 def _server(settings: Settings, url: str, where: str, greeting: dict[str, Any]) -> Iterator[Finding]:
-    client = ClusterClient([url], settings.nats_credentials, settings.nats_ca)
-    with contextlib.closing(client):
+    with contextlib.ExitStack() as stack:
         try:
+            client = ClusterClient([url], settings.nats_credentials, settings.nats_ca)
+            stack.callback(client.close)
             client.connect(_SECONDS)
-        except ConnectionError as error:
+        except (ConnectionError, ValueError) as error:
             # The core names its arguments, and an operator knows variables.
             text = re.sub(r"\bnats_[a-z]+", lambda name: PREFIX + name[0].upper(), str(error))
             yield _finding("wrong", f"{where}: {text}")
@@ -91,10 +92,13 @@ def _together(greetings: dict[str, dict[str, Any]]) -> Iterator[Finding]:
     if len(greetings) < 2:
         return
     clusters = {where: greeting.get("cluster") for where, greeting in greetings.items()}
-    if None in clusters.values() or len(set(clusters.values())) > 1:
-        each = ", ".join(f"{where} {name or 'none'}" for where, name in clusters.items())
+    each = ", ".join(f"{where} {name or 'none'}" for where, name in clusters.items())
+    if None in clusters.values():
+        yield _finding("wrong", f"not all belong to a cluster ({each}); give them one name and routes to each other")
+    elif len(set(clusters.values())) > 1:
         yield _finding(
-            "wrong", f"they belong to different clusters ({each}); give them one name and routes to each other"
+            "advice",
+            f"they belong to different clusters ({each}); unless gateways of NATS join these, give them one name",
         )
     versions = sorted({str(greeting.get("version")) for greeting in greetings.values()})
     if len(versions) > 1:

@@ -104,7 +104,17 @@ impl Interest {
 
     /// Whether a subscription to it is still wanted.
     pub(super) fn wants(&self, topic: &Topic) -> bool {
-        if let Topic::User(user_id) = topic { self.users.contains_key(user_id) } else { true }
+        match topic {
+            // One that stands already would double what comes.
+            Topic::User(user_id) => self.users.get(user_id).is_some_and(|user| user.slot.is_none()),
+            _ => true,
+        }
+    }
+
+    /// Users who are here and have no subscription.
+    pub(super) fn unheard(&self) -> Vec<Topic> {
+        let unheard = self.users.iter().filter(|(_, user)| user.slot.is_none());
+        unheard.map(|(user_id, _)| Topic::User(Arc::clone(user_id))).collect()
     }
 
     /// A subscription was made.
@@ -197,6 +207,25 @@ mod tests {
         assert_eq!(interest.let_go(at(3500)), Some(Gone { slot: Some(1) }));
         assert_eq!((interest.users(), interest.let_go(at(9000))), (0, None));
         assert!(interest.came(&anna));
+    }
+
+    #[test]
+    fn who_comes_and_goes_without_a_link_is_subscribed_once() {
+        let (mut interest, start) = (Interest::default(), Instant::now());
+        let anna: Arc<str> = "anna".into();
+        for turn in 0..3 {
+            let now = start + 3 * turn * LINGER;
+            assert!(interest.came(&anna));
+            if turn < 2 {
+                interest.left(&anna, now);
+                assert_eq!(interest.let_go(now + LINGER), Some(None));
+            }
+        }
+        let topic = Topic::User(Arc::clone(&anna));
+        assert_eq!(interest.unheard(), [topic.clone()]);
+        assert!(interest.wants(&topic));
+        interest.subscribed(1, topic.clone());
+        assert!(!interest.wants(&topic) && interest.unheard().is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::{Arc, atomic::Ordering::Relaxed, mpsc::SyncSender},
 };
 
@@ -93,9 +94,10 @@ impl Link {
         let mut ticks = 0;
         while !stop.is_cancelled() {
             tokio::select! {
+                // However much waits to leave, trouble is told and probes are sent between two turns of it.
+                biased;
                 () = stop.cancelled() => {}
                 () = shared.signals.wait() => self.heed_signals().await,
-                items = shared.outbox.take() => self.handle(items).await,
                 _ = tick.tick() => {
                     self.watch_over();
                     ticks += 1;
@@ -103,10 +105,16 @@ impl Link {
                         self.probe().await;
                     }
                 }
+                items = shared.outbox.take() => self.handle(items).await,
             }
         }
-        let rest = shared.outbox.take_now();
-        self.handle(rest).await;
+        loop {
+            let rest = shared.outbox.take_now();
+            if rest.is_empty() {
+                break;
+            }
+            self.handle(rest).await;
+        }
         if self.is_up() {
             // Where any of this fails, nobody is left to hear it.
             let _ = self.say(Subject::from_static(subject::CONTROL), Body::Leave).await;
@@ -198,17 +206,29 @@ impl Link {
     /// Subscribes, now or once there is a link.
     async fn want(&mut self, topic: Topic) {
         if let Err(topic) = self.subscribe(topic).await {
+            self.want_later(topic);
+        }
+    }
+
+    /// Users are not remembered here: who of them is still unheard is known when there is a link.
+    fn want_later(&mut self, topic: Topic) {
+        if !matches!(topic, Topic::User(_)) {
             self.wanted.push_back(topic);
         }
     }
 
     /// What had to wait for a link.
     async fn subscribe_wanted(&mut self) {
-        while let Some(topic) = self.wanted.pop_front() {
+        let mut topics = mem::take(&mut self.wanted);
+        topics.extend(self.interest.unheard());
+        while let Some(topic) = topics.pop_front() {
             if self.interest.wants(&topic)
                 && let Err(topic) = self.subscribe(topic).await
             {
-                self.wanted.push_front(topic);
+                self.want_later(topic);
+                for later in topics {
+                    self.want_later(later);
+                }
                 return;
             }
         }
@@ -294,7 +314,7 @@ impl Link {
         for topic in topics {
             match self.subscribe(topic).await {
                 Ok(slot) => self.shared.echoes.suspect(slot),
-                Err(topic) => self.wanted.push_back(topic),
+                Err(topic) => self.want_later(topic),
             }
         }
     }

@@ -104,6 +104,7 @@ struct Shared {
 /// The tasks of a cluster; to be stopped before their runtime ends.
 #[derive(Debug)]
 pub(crate) struct Tasks {
+    shared: Arc<Shared>,
     stop: CancellationToken,
     link: JoinHandle<()>,
     receiver: JoinHandle<()>,
@@ -156,7 +157,7 @@ impl Cluster {
         let receiver = Receiver { shared: Arc::clone(&self.0), hub, compress_min_bytes, complained: Cell::new(false) };
         // It has to see every channel empty, which a task that has used its share of the time is not shown.
         let receiver = runtime.spawn(unconstrained(receiver.run()));
-        Tasks { stop, link, receiver }
+        Tasks { shared: Arc::clone(&self.0), stop, link, receiver }
     }
 
     /// Whether there is room for a call's messages; counts where there is not.
@@ -329,6 +330,8 @@ impl Tasks {
         if timeout(left, &mut self.link).await.is_err() {
             tracing::warn!("what waited for NATS was not sent in the time of the stop");
             self.link.abort();
+            self.shared.linked.store(false, Relaxed);
+            self.shared.echoes.lose();
         }
         self.receiver.abort();
     }

@@ -120,10 +120,13 @@ impl ClusterOptions {
             (None, None) => ConnectOptions::new(),
         };
         let options = match &self.ca {
-            Some(path) => options.add_root_certificates(path.clone()).require_tls(true),
+            Some(path) => options.add_root_certificates(path.clone()),
             None => options,
         };
+        // Servers that these tell of are named without a scheme, and get the login, too.
+        let must_encrypt = self.ca.is_some() || self.servers.iter().any(ServerAddr::tls_required);
         options
+            .require_tls(must_encrypt)
             .name(name)
             .retry_on_initial_connect()
             .connection_timeout(CONNECT_TIMEOUT)

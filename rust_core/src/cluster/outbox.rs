@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 /// Bytes that may wait; beyond, whoever publishes is told to try again.
 pub(crate) const OUTBOX_BYTES: usize = 64 * 1024 * 1024;
 
+/// Items that are taken at a time: what takes them has something else to look after as well.
+pub(super) const TURN: usize = 1024;
+
 /// What each item counts beside its payload.
 const EACH: usize = 128;
 
@@ -67,7 +70,8 @@ impl Outbox {
         }
     }
 
-    /// Everything that waits, once something does. It counts as waiting until it is [`Self::done`] with.
+    /// What has waited longest, [`TURN`] items at most, once something does. It counts as waiting until it is
+    /// [`Self::done`] with.
     pub(super) async fn take(&self) -> VecDeque<Item> {
         loop {
             let items = self.take_now();
@@ -78,9 +82,10 @@ impl Outbox {
         }
     }
 
-    /// Everything that waits now.
+    /// What has waited longest until now, [`TURN`] items at most.
     pub(super) fn take_now(&self) -> VecDeque<Item> {
-        mem::take(&mut *self.items.lock())
+        let mut waiting = self.items.lock();
+        if waiting.len() <= TURN { mem::take(&mut *waiting) } else { waiting.drain(..TURN).collect() }
     }
 
     /// So many bytes of what was taken are off.
@@ -101,6 +106,13 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn much_is_taken_in_turns() {
+        let outbox = Outbox::default();
+        outbox.put((0..=TURN).map(|_| Item::Listen));
+        assert_eq!([outbox.take_now().len(), outbox.take_now().len(), outbox.take_now().len()], [TURN, 1, 0]);
+    }
 
     fn publish(length: usize) -> Item {
         Item::Publish("subject".into(), vec![0; length])
