@@ -218,7 +218,7 @@ mod tests {
             assert!(interest.came(&anna));
             if turn < 2 {
                 interest.left(&anna, now);
-                assert_eq!(interest.let_go(now + LINGER), Some(None));
+                assert_eq!(interest.let_go(now + LINGER), Some(Gone { slot: None }));
             }
         }
         let topic = Topic::User(Arc::clone(&anna));
