@@ -222,7 +222,7 @@ mod tests {
             }
         }
         let topic = Topic::User(Arc::clone(&anna));
-        assert_eq!(interest.unheard(), [topic.clone()]);
+        assert_eq!(interest.unheard(), std::slice::from_ref(&topic));
         assert!(interest.wants(&topic));
         interest.subscribed(1, topic.clone());
         assert!(!interest.wants(&topic) && interest.unheard().is_empty());
