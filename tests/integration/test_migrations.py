@@ -152,7 +152,7 @@ async def test_does_not_stand_in_the_way_of_a_long_transaction(
 
 
 async def test_refuses_an_old_postgres(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "_OLDEST_POSTGRES", 99)
+    monkeypatch.setattr(migrations, "OLDEST_POSTGRES", 99)
     with pytest.raises(MigrationError, match="PostgreSQL 99 or newer is needed"):
         await migrate(empty_database_url)
 

@@ -40,7 +40,7 @@ async def test_without_a_server_it_stores_and_the_server_of_another_pushes(
     ],
 )
 async def test_direct_sends_need_the_process_of_the_server(send: Callable[[Realtime], int]) -> None:
-    with pytest.raises(ServerStoppedError, match=r"RealtimePlugin or Realtime\(server\); notify works without one"):
+    with pytest.raises(ServerStoppedError, match=r"a cluster, by Realtime\.connect; notify works without one"):
         send(Realtime())
 
 
