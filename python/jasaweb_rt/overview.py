@@ -197,6 +197,9 @@ class StoredOverview:
 
     async def disconnect(self, connection_id: str, code: int) -> bool:
         """As `Overview.disconnect`."""
+        if "\0" in connection_id:
+            # Which PostgreSQL cannot hold.
+            return False
         async with self._connect() as connection:
             if not await connections.is_open(connection, connection_id):
                 return False

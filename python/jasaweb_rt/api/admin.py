@@ -22,7 +22,7 @@ __all__ = ["AdminController"]
 MAX_PAGE = 500
 _DISCONNECTED_BY_AN_ADMINISTRATOR = 4500
 
-ConnectionId = Annotated[str, PathParameter(max_length=200, pattern=r"^[^\x00]+$")]
+ConnectionId = Annotated[str, PathParameter(max_length=200)]
 
 
 class ConnectionBody(msgspec.Struct, frozen=True, rename="camel"):
