@@ -102,6 +102,10 @@ def _carry_out(server: FanoutServer, line: str) -> str:
         case ["stats"]:
             stats = server.stats()
             found = {name: getattr(stats, name) for name in dir(stats) if not name.startswith("_")}
+            if (cluster := stats.cluster) is not None:
+                found |= {
+                    f"cluster_{name}": getattr(cluster, name) for name in dir(cluster) if not name.startswith("_")
+                }
             return f"stats {json.dumps({name: value for name, value in found.items() if isinstance(value, int)})}"
         case _:
             raise SystemExit(f"this is no command: {line}")
