@@ -12,6 +12,7 @@ mod errors;
 mod events;
 mod frames;
 mod load_client;
+mod messages;
 mod records;
 mod server;
 
