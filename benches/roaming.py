@@ -5,6 +5,7 @@ newcomers is told to them, as a load balancer would know it.
 """
 
 import asyncio
+import gc
 import random
 import re
 import threading
@@ -25,6 +26,7 @@ Address = tuple[str, int]
 _START_SECONDS = 10.0
 _STEP_SECONDS = 0.02
 _AT_ONCE = 100
+_LOOK_SECONDS = 0.01
 _BACKOFF_SECONDS = 0.5
 _TEXT, _CLOSE, _PING = 0x81, 0x88, 0x89
 _SEQ = re.compile(rb'"seq":(\d+)')
@@ -57,6 +59,8 @@ class _Shared:
     ended: bool = False
     disorder: int = 0
     """Notifications that were not the next one of their user."""
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    """When the clients' event loop had not run in time, by `time.monotonic()`, and by how many seconds it was late."""
 
 
 class _Client(asyncio.Protocol):
@@ -227,12 +231,18 @@ class Roaming:
         self._loop.close()
 
     def connect(self) -> None:
-        """Has everybody connect, no more than a hundred in 20 ms; returns when all have begun."""
+        """Has everybody connect, no more than a hundred in 20 ms; returns when all have begun.
+
+        Until `leave`, no garbage is collected: that stops all clients for a tenth of a second, and those who were to
+        come back meanwhile come in a heap.
+        """
+        gc.disable()
         asyncio.run_coroutine_threadsafe(self._connect(), self._loop).result()
 
     def leave(self) -> None:
         """Cuts all connections, and opens no more."""
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_START_SECONDS)
+        gc.enable()
 
     async def _end(self) -> None:
         self._shared.ended = True
@@ -244,7 +254,16 @@ class Roaming:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _watch(self) -> None:
+        while True:
+            due = time.monotonic() + _LOOK_SECONDS
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            if now - due > _LOOK_SECONDS:
+                self._shared.stalls.append((now, now - due))
+
     async def _connect(self) -> None:
+        _keep(self._loop.create_task(self._watch()))
         for number, client in enumerate(self._clients):
             _keep(self._loop.create_task(client.connect()))
             if number % _AT_ONCE == _AT_ONCE - 1:
@@ -278,6 +297,10 @@ class Roaming:
     def arrivals(self, since: float) -> list[Arrival]:
         """Handshakes that were answered by 101 after that moment."""
         return [arrival for arrival in self._shared.arrivals.copy() if arrival.moment > since]
+
+    def longest_stall(self, since: float) -> float:
+        """Seconds by which the clients were late at the worst after that moment: what they do then comes in a heap."""
+        return max((late for moment, late in self._shared.stalls.copy() if moment > since), default=0.0)
 
     @property
     def seqs(self) -> list[int]:

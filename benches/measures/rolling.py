@@ -25,6 +25,8 @@ _RATE = 200.0
 _WRITE_SECONDS = 5.0
 _WAIT_SECONDS = 120.0
 _LOOK_SECONDS = 0.02
+# More than the goal allows for.
+_STALL_SECONDS = 0.05
 # What the core plans (`rust_core/src/drain.rs`): so much time for a close, in so much of the time of a stop.
 _EACH_SECONDS, _SPREAD = 0.005, 0.8
 _HEADS = """
@@ -45,11 +47,18 @@ class _Restart:
     """Seconds that the stop took."""
     busiest: int
     """Handshakes of the busiest second."""
+    stall: float
+    """Seconds by which the clients were late at the worst, from one cause or another: they came in a heap then."""
 
     @property
     def planned(self) -> int:
         """Handshakes of a second by the plan."""
         return math.ceil(self.count / min(_SPREAD * _DRAIN_SECONDS, self.count * _EACH_SECONDS)) if self.count else 1
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether clients that stood still are the reason of a busy second."""
+        return self.stall > _STALL_SECONDS
 
 
 def rolling(run: Run) -> Iterator[Figure]:
@@ -88,7 +97,7 @@ def rolling(run: Run) -> Iterator[Figure]:
         RATIO,
         1.05,
         f"{steepest.busiest} against {steepest.planned} a second",
-        tuple(doubts),
+        (*doubts, *(f"the clients stood still for {each.stall * 1e3:.0f} ms" for each in restarts if each.has_stalled)),
     )
     yield Figure(f"{what}: notifications lost, doubled or out of order", lost, "", 0.0, f"{_RATE:.0f} stored a second")
 
@@ -133,7 +142,7 @@ def _restart(old: Program, others: list[Program], clients: Roaming, many: int) -
     _until(lambda: clients.up == many)
     arrivals = clients.arrivals(began)
     back = max((arrival.moment for arrival in arrivals), default=began) - began
-    return _Restart(count, back, stopped, _busiest(arrivals))
+    return _Restart(count, back, stopped, _busiest(arrivals), clients.longest_stall(began))
 
 
 def _busiest(arrivals: list[Arrival]) -> int:
