@@ -11,6 +11,7 @@ is cut comes again if `again` stands among them. It says `port 0` when all are t
 import contextlib
 import itertools
 import json
+import os
 import select
 import socket
 import sys
@@ -30,6 +31,7 @@ _TICK_SECONDS = 0.001
 _TEXT, _BINARY = 0x1, 0x2
 _ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _RECEIVE_BYTES = 4096
+_NICENESS = 19
 
 Script = Callable[[bytes], tuple[bytes, Iterator[bytes]]]
 """From an upgrade request: what a peer sends at once, and then piece by piece."""
@@ -134,6 +136,8 @@ class _Crowd:
 
 def main() -> None:
     """Runs until its standard input ends."""
+    # Honest clients do not share their machine with such peers, as they do here: theirs is the core when they need it.
+    os.nice(_NICENESS)
     host, port, pause, *rest = sys.argv[1:]
     crowd = _Crowd((host, int(port)), float(pause), "again" in rest)
     for phase, count in (each.split("=") for each in rest if each != "again"):

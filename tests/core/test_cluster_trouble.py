@@ -55,7 +55,8 @@ async def test_who_comes_and_goes_while_nats_is_away_is_heard_once(start_server:
         b = start_server(nats_url=[nats.url])
         for left in (1, 2):
             async with opened(b, "anna"):
-                pass
+                # One who has gone before the link's task looks was never there.
+                await until(lambda: cluster_stats(b).subscriptions == 1, "the user to be wanted")
             await until(lambda left=left: cluster_stats(b).unsubscribed == left, "the user to be let go")  # type: ignore[misc]
         async with opened(b, "anna") as socket:
             await nats.restart()

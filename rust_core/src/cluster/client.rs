@@ -6,13 +6,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::runtime::Runtime;
 
 use super::{Cluster, ClusterOptions, ClusterStats, Tasks};
-use crate::{bus::Bus, error::Error, events::EventQueue, log, server::new_node_id};
-
-/// How long a runtime may take to end.
-const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
+use crate::{bus::Bus, error::Error, events::EventQueue, server::new_node_id};
 
 /// How long what waits to leave has, when the client is dropped or closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,7 +22,6 @@ pub struct ClusterClient {
     bus: Bus,
     cluster: Cluster,
     options: ClusterOptions,
-    events: Arc<EventQueue>,
     owner: u32,
     state: Mutex<State>,
 }
@@ -34,16 +29,16 @@ pub struct ClusterClient {
 #[derive(Debug)]
 enum State {
     New,
-    Open(Runtime, Tasks),
+    Open(Tasks),
     Closed,
 }
 
 impl ClusterClient {
     /// Reaches nobody until [`Self::connect`].
     pub fn new(options: ClusterOptions, events: Arc<EventQueue>) -> Result<Self, Error> {
-        let cluster = Cluster::new(&new_node_id()?, Arc::clone(&events))?;
+        let cluster = Cluster::new(&new_node_id()?, events)?;
         let bus = Bus::remote(cluster.clone());
-        Ok(Self { bus, cluster, options, events, owner: std::process::id(), state: Mutex::new(State::New) })
+        Ok(Self { bus, cluster, options, owner: std::process::id(), state: Mutex::new(State::New) })
     }
 
     /// Links to NATS, and goes on trying where that fails; waits until there is a link, `wait` at most.
@@ -56,9 +51,7 @@ impl ClusterClient {
         {
             let mut state = self.state.lock();
             if let State::New = &*state {
-                let runtime = self.build()?;
-                let tasks = self.cluster.start(self.options.clone(), None, 0, runtime.handle());
-                *state = State::Open(runtime, tasks);
+                *state = State::Open(self.cluster.start(self.options.clone(), None, 0)?);
             }
         }
         loop {
@@ -99,25 +92,13 @@ impl ClusterClient {
     /// Sends what waits, 2 s at most, and ends the link. A second call returns at once.
     pub fn close(&self) {
         let state = std::mem::replace(&mut *self.state.lock(), State::Closed);
-        let State::Open(runtime, tasks) = state else { return };
+        let State::Open(tasks) = state else { return };
         if std::process::id() != self.owner {
             // The threads are the parent's.
-            std::mem::forget((runtime, tasks));
+            std::mem::forget(tasks);
             return;
         }
-        runtime.block_on(tasks.stop(CLOSE_TIMEOUT));
-        runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
-    }
-
-    fn build(&self) -> Result<Runtime, Error> {
-        let dispatch = log::dispatch(&self.events);
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("rt-cluster")
-            .on_thread_start(move || log::enter_thread(&dispatch))
-            .enable_all()
-            .build()
-            .map_err(Error::Start)
+        tasks.stop(CLOSE_TIMEOUT);
     }
 
     fn check_owner(&self) -> Result<(), Error> {

@@ -39,7 +39,7 @@ use std::{
 use async_nats::Subject;
 use parking_lot::Mutex;
 use tokio::{
-    runtime::Handle,
+    runtime::Runtime,
     task::{JoinHandle, unconstrained},
     time::timeout,
 };
@@ -68,6 +68,7 @@ use crate::{
     frame::Frame,
     hub::Hub,
     index::Watch,
+    log,
 };
 
 /// Reasons that are told together, at most.
@@ -101,9 +102,13 @@ struct Shared {
     trouble: Mutex<Vec<String>>,
 }
 
-/// The tasks of a cluster; to be stopped before their runtime ends.
+/// How long the thread may take to end. Only the lookup of a name takes longer, and nobody waits for its answer.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(100);
+
+/// The tasks of a cluster, on a thread of their own.
 #[derive(Debug)]
 pub(crate) struct Tasks {
+    runtime: Runtime,
     shared: Arc<Shared>,
     stop: CancellationToken,
     link: JoinHandle<()>,
@@ -138,14 +143,22 @@ impl Cluster {
         Arc::clone(&self.0) as Arc<dyn Watch>
     }
 
-    /// Sets out to reach NATS, on this runtime; what comes goes to `hub`, to be deflated from `compress_min_bytes` on.
+    /// Sets out to reach NATS; what comes goes to `hub`, to be deflated from `compress_min_bytes` on.
     pub(crate) fn start(
         &self,
         options: ClusterOptions,
         hub: Option<Hub>,
         compress_min_bytes: usize,
-        runtime: &Handle,
-    ) -> Tasks {
+    ) -> Result<Tasks, Error> {
+        let dispatch = log::dispatch(&self.0.events);
+        // Apart from the front door, whose crowds would hold up what comes from other nodes.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("rt-cluster")
+            .on_thread_start(move || log::enter_thread(&dispatch))
+            .enable_all()
+            .build()
+            .map_err(Error::Start)?;
         let stop = CancellationToken::new();
         let (shared, own_stop, own_hub) = (Arc::clone(&self.0), stop.clone(), hub.clone());
         let link = runtime.spawn(async move {
@@ -157,7 +170,7 @@ impl Cluster {
         let receiver = Receiver { shared: Arc::clone(&self.0), hub, compress_min_bytes, complained: Cell::new(false) };
         // It has to see every channel empty, which a task that has used its share of the time is not shown.
         let receiver = runtime.spawn(unconstrained(receiver.run()));
-        Tasks { shared: Arc::clone(&self.0), stop, link, receiver }
+        Ok(Tasks { runtime, shared: Arc::clone(&self.0), stop, link, receiver })
     }
 
     /// Whether there is room for a call's messages; counts where there is not.
@@ -324,16 +337,17 @@ impl Watch for Shared {
 }
 
 impl Tasks {
-    /// Sends what waits and ends, within `left`.
-    pub(crate) async fn stop(mut self, left: Duration) {
+    /// Sends what waits, within `left`, and ends.
+    pub(crate) fn stop(mut self, left: Duration) {
         self.stop.cancel();
-        if timeout(left, &mut self.link).await.is_err() {
+        if self.runtime.block_on(async { timeout(left, &mut self.link).await }).is_err() {
             tracing::warn!("what waited for NATS was not sent in the time of the stop");
             self.link.abort();
             self.shared.linked.store(false, Relaxed);
             self.shared.echoes.lose();
         }
         self.receiver.abort();
+        self.runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
     }
 }
 
