@@ -25,7 +25,7 @@ _RATE = 200.0
 _WRITE_SECONDS = 5.0
 _WAIT_SECONDS = 120.0
 _LOOK_SECONDS = 0.02
-# More than the goal allows for.
+# What the goal allows for, of a second.
 _STALL_SECONDS = 0.05
 # What the core plans (`rust_core/src/drain.rs`): so much time for a close, in so much of the time of a stop.
 _EACH_SECONDS, _SPREAD = 0.005, 0.8
@@ -48,7 +48,7 @@ class _Restart:
     busiest: int
     """Handshakes of the busiest second."""
     stall: float
-    """Seconds by which the clients were late at the worst, from one cause or another: they came in a heap then."""
+    """Seconds by which the clients were late at the worst, from whatever cause: returns came in a heap then."""
 
     @property
     def planned(self) -> int:
@@ -57,7 +57,7 @@ class _Restart:
 
     @property
     def has_stalled(self) -> bool:
-        """Whether clients that stood still are the reason of a busy second."""
+        """Whether clients that stood still may be the reason of a busy second."""
         return self.stall > _STALL_SECONDS
 
 
